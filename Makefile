@@ -1,0 +1,58 @@
+# Every target makes what it needs. `make demo` wants Python >= 3.11 and make, nothing else.
+PYTHON ?= python3
+PIP_FLAGS := --quiet --disable-pip-version-check
+SHELL := /bin/bash
+
+.PHONY: demo serve test lint shop clean redis
+
+# Serving and indexing only: no torch.
+.venv/core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Winnow needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@echo "Installing into .venv (no torch) ..."
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+# The same, with the test tools: what runs the tests of serving, indexing and evaluation.
+.venv/test: .venv/core
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,test]'
+	@touch $@
+
+# Training and export too: the only place that has torch.
+.venv-train/all: pyproject.toml constraints.txt
+	@echo "Installing into .venv-train (with torch) ..."
+	@$(PYTHON) -m venv .venv-train
+	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,train,test,lint]'
+	@touch $@
+
+redis:
+	@command -v redis-server >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    echo "Installing Debian's redis-server (the tests start their own on a free port) ..."; \
+	    apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
+	  else \
+	    echo "The tests need a real redis-server on PATH: install it (Debian: sudo apt-get install redis-server; macOS: brew install redis) and run this again." >&2; exit 1; \
+	  fi; }
+
+demo: .venv/core
+	@.venv/bin/python examples/shop/demo.py
+
+serve: .venv/core
+	@.venv/bin/winnow serve
+
+test: .venv/test .venv-train/all redis
+	.venv/bin/python -m pytest tests --ignore=tests/export
+	.venv-train/bin/python -m pytest tests/export
+
+lint: .venv-train/all
+	.venv-train/bin/ruff format --check .
+	.venv-train/bin/ruff check .
+	.venv-train/bin/mypy
+	.venv-train/bin/lint-imports
+
+# The shop's students, trained on its train split and published to model_store/bundles.
+shop: .venv-train/all
+	.venv-train/bin/python examples/shop/train.py
+
+clean:
+	rm -rf .venv .venv-train .data build dist

@@ -1,0 +1,1 @@
+"""The contract between training and serving: bundles, registry, tokenizers, OnnxStudent."""

@@ -1,0 +1,198 @@
+"""OnnxStudent: runs a bundle's three graphs on ONNX Runtime; refuses one that has drifted."""
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from model_store.bundle import GOLDEN_FILE, Bundle, open_bundle
+from model_store.errors import BundleDamaged, BundleRefused
+from model_store.manifest import GraphName, Manifest, Precision
+from model_store.tokenizer import Tokenizer, open_tokenizer
+
+# Rows per run of the head: fixed, so that ONNX Runtime's arena never grows with the biggest
+# request, and small enough that a tile's activations stay in the second-level cache.
+TILE = 512
+
+_ORT_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class OnnxStudent:
+    """One verified student: text to rows, rows to scores. Safe to use from several threads."""
+
+    def __init__(self, bundle: Bundle, threads: int, run: dict[GraphName, Precision]) -> None:
+        """Use `load`; this makes the sessions but checks no golden row."""
+        self.manifest: Manifest = bundle.manifest
+        self.run = run
+        self._folder = bundle.folder
+        self._threads = threads
+        self._tokenizer: Tokenizer = open_tokenizer(bundle.folder, bundle.manifest.tokenizer)
+        self._query = self._session("query", run["query"])
+        self._head = self._session("head", run["head"])
+        # Encoding a catalogue is offline work: a server never holds the product graph's memory.
+        self._product: ort.InferenceSession | None = None
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, threads: int = 1, run: dict[GraphName, Precision] | None = None
+    ) -> Self:
+        """Opens a bundle: checksums, then the golden rows through all three graphs.
+
+        Args:
+            folder: the bundle's version folder.
+            threads: ONNX Runtime threads of one graph run.
+            run: precision per graph where it should differ from the manifest's choice.
+
+        Raises:
+            ModelStoreError: the bundle is missing, damaged, or refused by a check.
+        """
+        bundle = open_bundle(folder)
+        chosen = {name: graph.run for name, graph in bundle.manifest.graphs.items()} | (run or {})
+        for name, precision in chosen.items():
+            files = bundle.manifest.graphs[name].files
+            if precision not in files:
+                raise BundleRefused(
+                    f"{bundle.manifest.name}: graph {name} has no {precision} file; "
+                    f"it has {', '.join(files)}"
+                )
+        student = cls(bundle, threads, chosen)
+        student.check_golden()
+        return student
+
+    def encode_query(self, text: str) -> NDArray[np.float32]:
+        """Query row, float32 [1, d_q]."""
+        token_ids, token_mask = self._tokenizer.encode([text], "query")
+        q: NDArray[np.float32] = self._query.run(
+            ["q"], {"token_ids": token_ids, "token_mask": token_mask}
+        )[0]
+        return q
+
+    def encode_products(self, titles: Sequence[str]) -> NDArray[np.float16]:
+        """Product rows, float16 [n, d_p], aligned with `titles`.
+
+        An int8 product graph quantises its activations per run, so its titles are run one by one:
+        a row must never depend on the company it was encoded in.
+        """
+        if self._product is None:
+            self._product = self._session("product", self.run["product"])
+        step = 1 if self.run["product"] == "int8" else max(1, len(titles))
+        rows = np.empty((len(titles), self.manifest.d_p), dtype=np.float16)
+        for start in range(0, len(titles), step):
+            token_ids, token_mask = self._tokenizer.encode(titles[start : start + step], "product")
+            feeds = {"token_ids": token_ids, "token_mask": token_mask}
+            rows[start : start + step] = self._product.run(["P"], feeds)[0]
+        return rows
+
+    def score(
+        self,
+        q: NDArray[np.float32],
+        P: NDArray[np.float16],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> NDArray[np.float32]:
+        """Raw scores, float32 [n] in [0, 1], of product rows P [n, d_p] for a query row q [1, d_q].
+
+        Runs in tiles of `TILE` rows; a score does not depend on the tile it falls into. `stop` is
+        asked before each tile, and once it says yes the rest stays NaN (= not scored).
+        """
+        scores = np.full(len(P), np.nan, dtype=np.float32)
+        for start in range(0, len(P), TILE):
+            if stop():
+                break
+            tile = P[start : start + TILE]
+            scores[start : start + TILE] = self._head.run(["score"], {"q": q, "P": tile})[0]
+        return scores
+
+    def calibrate(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Calibrated scores, float32 [n]: sigmoid(slope * logit(raw) + intercept); NaN stays."""
+        calibration = self.manifest.calibration
+        if calibration.slope == 1.0 and calibration.intercept == 0.0:
+            return raw
+        clipped = np.clip(raw.astype(np.float64), 1e-12, 1.0 - 1e-12)
+        logit = np.log(clipped) - np.log1p(-clipped)
+        calibrated: NDArray[np.float32] = (
+            1.0 / (1.0 + np.exp(-(calibration.slope * logit + calibration.intercept)))
+        ).astype(np.float32)
+        return calibrated
+
+    def check_golden(self) -> None:
+        """Runs the golden rows through every graph.
+
+        Raises:
+            BundleDamaged: golden.npz can't be read.
+            BundleRefused: a graph's output is not finite or differs by more than the tolerance.
+        """
+        golden = _read_golden(self._folder / GOLDEN_FILE)
+        query_texts, product_texts = (
+            golden[f"{side}_texts"].tolist() for side in ("query", "product")
+        )
+        q = np.concatenate([self.encode_query(text) for text in query_texts])
+        self._compare("query", q, golden)
+        P = self.encode_products(product_texts)
+        self._compare("product", P, golden)
+        self._product = None
+        rows_q = golden["query.float32"].astype(np.float32)
+        rows_P = golden["product.float32"].astype(np.float16)
+        scores = np.stack([self.score(row[None, :], rows_P) for row in rows_q])
+        self._compare("head", scores, golden)
+
+    def _compare(
+        self, graph: GraphName, got: NDArray[np.floating], golden: dict[str, NDArray[np.generic]]
+    ) -> None:
+        precision = self.run[graph]
+        expected = golden[f"{graph}.{precision}"].astype(np.float64)
+        tolerance = self.manifest.golden_tolerance[precision]
+        where = (
+            f"{self.manifest.name} {self.manifest.version}: golden rows of {graph} ({precision})"
+        )
+        if got.shape != expected.shape:
+            raise BundleRefused(f"{where}: expected shape {expected.shape}, got {got.shape}")
+        # Rows are compared relative to their own scale, scores (in [0, 1]) as they are.
+        scale = 1.0 if graph == "head" else max(1.0, float(np.abs(expected).max(initial=0.0)))
+        difference = float(np.abs(got.astype(np.float64) - expected).max(initial=0.0)) / scale
+        if not difference <= tolerance:  # NaN is refused too
+            raise BundleRefused(
+                f"{where}: expected a difference of at most {tolerance:g}, got {difference:g}. "
+                "This machine or ONNX Runtime computes something else than was published: "
+                "export again."
+            )
+
+    def _session(self, graph: GraphName, precision: Precision) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Spinning threads steal the other workers' cores between requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Shapes vary (query lengths, the last tile): a memory pattern per shape would only pile up.
+        options.enable_mem_pattern = False
+        file = self.manifest.graphs[graph].files[precision]
+        try:
+            return ort.InferenceSession(
+                self._folder / file, options, providers=["CPUExecutionProvider"]
+            )
+        except _ORT_ERRORS as error:
+            reason = str(error).splitlines()[0][:300]
+            raise BundleDamaged(
+                f"{self.manifest.name}/{file}: ONNX Runtime can't load it: {reason}"
+            ) from error
+
+
+def _read_golden(path: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleDamaged(f"{path.name}: can't be read: {error}") from error

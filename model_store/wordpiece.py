@@ -1,0 +1,62 @@
+"""WordPiece ids through Hugging Face `tokenizers` (Rust, the reference for BERT checkpoints)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer as HfTokenizer
+
+from model_store.errors import TokenizerError
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class WordPieceTokenizer:
+    """[CLS] tokens [SEP] with their mask, as the encoder was trained on.
+
+    `tokenizers` keeps truncation inside the tokenizer object, so each side has one of its own.
+    """
+
+    def __init__(self, path: Path, query_tokens: int, product_tokens: int) -> None:
+        """Reads `tokenizer.json`; the limits count [CLS] and [SEP].
+
+        Raises:
+            TokenizerError: the file can't be read or is no tokenizer.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenizerError(f"{path.name}: can't be read: {error}") from error
+        self._sides: dict[Literal["query", "product"], HfTokenizer] = {
+            "query": _limited(text, query_tokens, path.name),
+            "product": _limited(text, product_tokens, path.name),
+        }
+
+    def encode(
+        self, texts: Sequence[str], side: Literal["query", "product"]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Token ids and mask, both [n, length]; length is the longest text's."""
+        encodings = self._sides[side].encode_batch_fast(list(texts))
+        return (
+            np.array([encoding.ids for encoding in encodings], dtype=np.int64),
+            np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
+        )
+
+
+def _limited(text: str, limit: int, name: str) -> HfTokenizer:
+    try:
+        tokenizer = HfTokenizer.from_str(text)
+    except Exception as error:  # tokenizers raises bare Exception for every malformed file
+        raise TokenizerError(
+            f"{name}: not a tokenizer of the `tokenizers` library: {error}"
+        ) from error
+    pad = tokenizer.token_to_id("[PAD]")
+    if pad is None:
+        raise TokenizerError(
+            f"{name}: expected a [PAD] token, found none: not a BERT-type tokenizer"
+        )
+    tokenizer.enable_truncation(max_length=limit)
+    tokenizer.enable_padding(pad_id=pad, pad_token="[PAD]")  # noqa: S106 - a token of text
+    return tokenizer
