@@ -1,0 +1,1 @@
+"""The online half: ids in, scores out. Read `service/scoring.py` first."""

@@ -1,0 +1,138 @@
+"""Bytes to requests and results to bytes: the only place that touches JSON on the request path."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.coverage import Coverage
+from service.errors import InvalidField, MalformedJson, TooLarge, UnsupportedEncoding
+from service.schemas import CandidatesRequest, FilterRequest
+
+Body = TypeVar("Body", bound=CandidatesRequest)
+BINARY = "application/octet-stream"
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body, never more than `max_bytes` of it in memory.
+
+    Raises:
+        TooLarge: it is longer, by its header or while it streams.
+        UnsupportedEncoding: it is compressed.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise UnsupportedEncoding(
+            f"expected an uncompressed body, got Content-Encoding {encoding!r}: send plain JSON"
+        )
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and int(stated) > max_bytes:
+        raise _body_too_large(max_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise _body_too_large(max_bytes)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parse(model: type[Body], body: bytes, max_candidates: int, max_query_chars: int) -> Body:
+    """A validated request.
+
+    Raises:
+        MalformedJson: not JSON.
+        InvalidField: a field is missing, unknown or wrong.
+        TooLarge: more candidates than `max_candidates`.
+    """
+    try:
+        request = model.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from error
+    n = len(request.product_ids)
+    if n > max_candidates:
+        raise TooLarge(
+            f"expected at most {max_candidates} product_ids, got {n}: split the request",
+            {"limit": max_candidates, "candidates": n},
+        )
+    if len(request.query) > max_query_chars:
+        raise _invalid(
+            "query", f"expected at most {max_query_chars} characters, got {len(request.query)}"
+        )
+    _check_sort_values(request, n)
+    return request
+
+
+def json_response(content: Mapping[str, object], stages_s: Mapping[str, float]) -> Response:
+    """JSON with the stages in `timings_ms` and in the `Server-Timing` header.
+
+    Arrays are written as they are, float32 in their shortest form, NaN as null.
+    """
+    timings_ms = {stage: round(seconds * 1e3, 3) for stage, seconds in stages_s.items()}
+    body = orjson.dumps({**content, "timings_ms": timings_ms}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, headers=_server_timing(timings_ms), media_type="application/json")
+
+
+def binary_response(
+    scores: NDArray[np.float32],
+    model: str,
+    version: str,
+    coverage: Coverage,
+    stages_s: Mapping[str, float],
+) -> Response:
+    """Scores as little-endian float32, NaN = not scored; everything else in headers."""
+    timings_ms = {stage: round(seconds * 1e3, 3) for stage, seconds in stages_s.items()}
+    headers = {
+        "X-Winnow-Model": model,
+        "X-Winnow-Version": version,
+        "X-Winnow-Coverage": orjson.dumps(coverage).decode(),
+        **_server_timing(timings_ms),
+    }
+    return Response(scores.astype("<f4").tobytes(), headers=headers, media_type=BINARY)
+
+
+def wants_binary(request: Request) -> bool:
+    """Whether the client asked for the binary form of `/score`."""
+    return BINARY in request.headers.get("accept", "")
+
+
+def _server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
+    return {"Server-Timing": ", ".join(f"{stage};dur={ms}" for stage, ms in timings_ms.items())}
+
+
+def _check_sort_values(request: CandidatesRequest, n: int) -> None:
+    if not isinstance(request, FilterRequest) or request.sort_values is None:
+        return
+    if len(request.sort_values) != n:
+        raise _invalid(
+            "sort_values",
+            f"expected one value per product id ({n}), got {len(request.sort_values)}",
+        )
+    if any(value is not None and not np.isfinite(value) for value in request.sort_values):
+        raise _invalid("sort_values", "expected finite numbers or null")
+
+
+def _body_too_large(limit: int) -> TooLarge:
+    return TooLarge(f"expected a body of at most {limit} bytes", {"limit": limit})
+
+
+def _invalid(field: str, what: str) -> InvalidField:
+    return InvalidField(f"{field}: {what}", {"errors": [{"field": field, "problem": what}]})
+
+
+def _refusal(error: ValidationError) -> MalformedJson | InvalidField:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    if problems[0]["type"] == "json_invalid":
+        return MalformedJson(f"expected a JSON object: {problems[0]['msg']}")
+    fields = [
+        {"field": ".".join(map(str, item["loc"])) or "body", "problem": item["msg"]}
+        for item in problems[:20]
+    ]
+    first = fields[0]
+    return InvalidField(f"{first['field']}: {first['problem']}", {"errors": fields})

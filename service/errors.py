@@ -1,0 +1,118 @@
+"""Every error the service answers with, and the problem document (RFC 9457) each becomes.
+
+ServiceError
+ +-- MalformedJson         400  the body is no JSON
+ +-- UnknownModel          404  names the models there are
+ +-- TooLarge              413  names the limit
+ +-- UnsupportedEncoding   415  a compressed body
+ +-- InvalidField          422  names each field
+ +-- Shed                  429  too many candidates in flight; Retry-After
+ +-- NotReady              503  no verified student, or no vector set for it; Retry-After
+ +-- StoreDown             503  the vector store can't be reached; Retry-After
+ +-- DeadlineExceeded      504  `strict` was asked for and the deadline struck
+
+The core (scoring, filtering) raises none of these: it knows no HTTP.
+"""
+
+from typing import ClassVar
+
+import orjson
+from starlette.responses import Response
+
+Extension = str | int | float | list[str] | list[dict[str, str]]
+
+
+class ServiceError(Exception):
+    """A request that gets no result; `detail` says what was expected, what came, what to do."""
+
+    status: ClassVar[int]
+    title: ClassVar[str]
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init__(self, detail: str, extensions: dict[str, Extension] | None = None) -> None:
+        """`extensions` become further members of the problem document."""
+        super().__init__(detail)
+        self.detail = detail
+        self.extensions = extensions or {}
+
+
+class MalformedJson(ServiceError):
+    """The body is not JSON."""
+
+    status, title = 400, "Malformed JSON"
+
+
+class UnknownModel(ServiceError):
+    """No model of that name is served."""
+
+    status, title = 404, "Unknown model"
+
+
+class TooLarge(ServiceError):
+    """The body or the candidate list is above its limit."""
+
+    status, title = 413, "Request too large"
+
+
+class UnsupportedEncoding(ServiceError):
+    """The body is compressed."""
+
+    status, title = 415, "Unsupported content encoding"
+
+
+class InvalidField(ServiceError):
+    """The body is JSON, but a field is missing, unknown or of the wrong kind."""
+
+    status, title = 422, "Invalid field"
+
+
+class Shed(ServiceError):
+    """Refused at once, because admitting it would make everybody late."""
+
+    status, title, retry_after_s = 429, "Too many candidates in flight", 1
+
+
+class NotReady(ServiceError):
+    """The model is not loaded yet, or has no vector set to score with."""
+
+    status, title, retry_after_s = 503, "Not ready", 1
+
+
+class StoreDown(ServiceError):
+    """The vector store did not answer."""
+
+    status, title, retry_after_s = 503, "Vector store unavailable", 1
+
+
+class DeadlineExceeded(ServiceError):
+    """A strict request could not be scored in time."""
+
+    status, title = 504, "Deadline exceeded"
+
+
+def problem(error: ServiceError) -> Response:
+    """The problem document of a ServiceError."""
+    slug = error.title.lower().replace(" ", "-")
+    return problem_response(
+        error.status, slug, error.title, error.detail, error.extensions, error.retry_after_s
+    )
+
+
+def problem_response(
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    extensions: dict[str, Extension],
+    retry_after_s: int | None = None,
+) -> Response:
+    """A response of type application/problem+json."""
+    body = {
+        "type": f"urn:winnow:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        **extensions,
+    }
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")

@@ -1,0 +1,115 @@
+"""The request path: query -> query row, ids -> product rows, head -> scores. Knows no HTTP.
+
+Rows are fetched while the query is encoded. One deadline is checked between the stages and between
+the head's tiles; what could not be scored is NaN, with its reason in `codes`.
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.student import OnnxStudent
+from service.coverage import CORRUPT_ROW, DEADLINE, MISSING_PRODUCT, SCORED, STORE_ERROR
+from service.deadline import Deadline
+from service.query_cache import QueryCache
+from vector_store.errors import StoreError
+from vector_store.header import SetHeader
+from vector_store.protocol import VectorStore
+from vector_store.rows import CORRUPT, FOUND, MISSING, Rows, unpack
+
+log = logging.getLogger("winnow.scoring")
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A verified student, the vector set its rows lie in, and the store that holds the set."""
+
+    student: OnnxStudent
+    store: VectorStore
+    header: SetHeader
+    queries: QueryCache
+    fetcher: Executor
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores float32 [n] aligned with the candidates (NaN = not scored) and codes uint8 [n]."""
+
+    raw: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    codes: NDArray[np.uint8]
+    stages_s: dict[str, float]
+    query_cached: bool
+
+
+def score(scorer: Scorer, query: str, product_ids: Sequence[str], deadline: Deadline) -> Scored:
+    """Scores every candidate that has a row, within the deadline."""
+    n = len(product_ids)
+    started = perf_counter()
+    if deadline.expired():
+        return unscored(n, DEADLINE)
+    fetching = scorer.fetcher.submit(_fetch, scorer, product_ids)
+    q, cached = _query_row(scorer, query)
+    encoded = perf_counter()
+    try:
+        rows = fetching.result(timeout=deadline.remaining_s())
+    except TimeoutError:
+        return unscored(n, DEADLINE)
+    except StoreError as error:
+        log.warning("store failed: %s", error)
+        return unscored(n, STORE_ERROR)
+    fetched = perf_counter()
+    raw, codes = _head(scorer.student, q, rows, deadline)
+    scores = scorer.student.calibrate(raw)
+    stages_s = {
+        "query": encoded - started,
+        "rows": fetched - encoded,
+        "head": perf_counter() - fetched,
+    }
+    return Scored(raw, scores, codes, stages_s, cached)
+
+
+def unscored(n: int, code: int) -> Scored:
+    """A result for n candidates without a score, all for one reason."""
+    nothing = np.full(n, np.nan, dtype=np.float32)
+    return Scored(nothing, nothing, np.full(n, code, dtype=np.uint8), {}, query_cached=False)
+
+
+def _query_row(scorer: Scorer, query: str) -> tuple[NDArray[np.float32], bool]:
+    row = scorer.queries.get(query)
+    if row is not None:
+        return row, True
+    row = scorer.student.encode_query(query)
+    scorer.queries.put(query, row)
+    return row, False
+
+
+def _fetch(scorer: Scorer, product_ids: Sequence[str]) -> Rows:
+    return unpack(scorer.store.get(scorer.header, product_ids), scorer.header.width)
+
+
+_CODE_OF_STATUS = np.zeros(3, dtype=np.uint8)
+_CODE_OF_STATUS[FOUND], _CODE_OF_STATUS[MISSING], _CODE_OF_STATUS[CORRUPT] = (
+    SCORED,
+    MISSING_PRODUCT,
+    CORRUPT_ROW,
+)
+
+
+def _head(
+    student: OnnxStudent, q: NDArray[np.float32], rows: Rows, deadline: Deadline
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    codes = _CODE_OF_STATUS[rows.status]
+    if not codes.any():
+        raw = student.score(q, rows.values, deadline.expired)
+    else:
+        raw = np.full(len(codes), np.nan, dtype=np.float32)
+        found = np.flatnonzero(codes == SCORED)
+        raw[found] = student.score(q, rows.values[found], deadline.expired)
+    codes[(codes == SCORED) & np.isnan(raw)] = DEADLINE
+    return raw, codes

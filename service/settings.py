@@ -1,0 +1,111 @@
+"""Settings of the service: read once, from WINNOW_* variables, frozen and handed in.
+
+`winnow serve` writes its options into the same variables for its workers, so each setting has one
+name and one default.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from model_store.registry import DEFAULT_ROOT
+from service.cpus import available_cpus, default_ort_threads, default_workers
+
+PREFIX = "WINNOW_"
+
+
+class SettingsError(Exception):
+    """A WINNOW_* variable is missing, unknown or malformed; the text names it."""
+
+
+class Settings(BaseSettings):
+    """What an operator may choose; every limit is shown by `GET /info`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    store: str = Field(
+        description="vector store: lmdb:PATH, redis://HOST:PORT/DB, rediss://, unix://"
+    )
+    bundles: Path = Field(DEFAULT_ROOT, description="folder of published bundles")
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="students to serve, comma separated, the first one by default"
+    )
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=lambda: default_workers(available_cpus()), description="worker processes"
+    )
+    ort_threads: Annotated[int, Field(ge=0, le=256)] = Field(
+        0, description="ONNX Runtime threads per worker; 0 = CPU quota / workers"
+    )
+    request_threads: Annotated[int, Field(ge=1, le=64)] = Field(
+        2, description="requests that one worker scores at the same time"
+    )
+    max_candidates: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        10_000, description="candidates of one request"
+    )
+    max_inflight_candidates: Annotated[int, Field(ge=1)] = Field(
+        40_000, description="candidates admitted at the same time, per worker"
+    )
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(4 * 2**20, description="request body")
+    max_query_chars: Annotated[int, Field(ge=1)] = Field(1_000, description="characters of a query")
+    deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
+        500, description="deadline of a request that names none"
+    )
+    store_timeout_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
+        250, description="wait for one answer of the store"
+    )
+    store_refresh_ms: Annotated[int, Field(ge=10, le=600_000)] = Field(
+        1_000, description="how often the live vector set is looked up"
+    )
+    query_cache_entries: Annotated[int, Field(ge=0)] = Field(
+        10_000, description="query rows kept per worker and model"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_models(cls, values: dict[str, object]) -> dict[str, object]:
+        models = values.get("models")
+        if isinstance(models, str):
+            values["models"] = tuple(name.strip() for name in models.split(",") if name.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.max_inflight_candidates < self.max_candidates:
+            raise ValueError(
+                f"max_inflight_candidates ({self.max_inflight_candidates}) must be at least "
+                f"max_candidates ({self.max_candidates}), or the largest request is never admitted"
+            )
+        return self
+
+    @property
+    def effective_ort_threads(self) -> int:
+        """ONNX Runtime threads per worker, after the CPU quota."""
+        return self.ort_threads or default_ort_threads(available_cpus(), self.workers)
+
+
+def read_settings() -> Settings:
+    """Settings from the environment.
+
+    Raises:
+        SettingsError: a variable is missing, malformed, or none of ours (a typo would otherwise
+            silently leave a default in force).
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(
+            f"unknown setting {unknown[0]}; the settings are {', '.join(sorted(known))}"
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" if item["loc"] else item["msg"]
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError(problems) from error

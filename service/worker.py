@@ -1,0 +1,89 @@
+"""One worker process: its serving state, its threads, and admission by candidates in flight."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+from starlette.requests import Request
+from vector_store.open import open_store
+
+from service import metrics
+from service.deadline import Deadline
+from service.serving import Serving
+from service.settings import Settings
+
+log = logging.getLogger("winnow.worker")
+Result = TypeVar("Result")
+
+
+class Worker:
+    """Everything a route handler needs; made before the first request, closed after the last."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Opens the store (which connects lazily) and makes the threads; loads no student yet."""
+        self.settings = settings
+        self.store = open_store(
+            settings.store, read_only=True, timeout_ms=settings.store_timeout_ms
+        )
+        self._requests = ThreadPoolExecutor(settings.request_threads, "winnow-request")
+        self._fetcher = ThreadPoolExecutor(settings.request_threads, "winnow-fetch")
+        self._upkeep = ThreadPoolExecutor(1, "winnow-upkeep")
+        self.serving = Serving(settings, self.store, self._fetcher)
+        self._inflight_candidates = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Loads the students in the background, follows the live sets, and closes at the end."""
+        upkeep = asyncio.create_task(self._keep_up())
+        try:
+            yield
+        finally:
+            upkeep.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await upkeep
+            for pool in (self._requests, self._fetcher, self._upkeep):
+                pool.shutdown()
+            self.store.close()
+
+    @contextmanager
+    def admitted(self, candidates: int) -> Iterator[bool]:
+        """Whether so many more candidates may be in flight; runs on the event loop only."""
+        limit = self.settings.max_inflight_candidates
+        if self._inflight_candidates + candidates > limit:
+            yield False
+            return
+        self._inflight_candidates += candidates
+        metrics.INFLIGHT.inc(candidates)
+        try:
+            yield True
+        finally:
+            self._inflight_candidates -= candidates
+            metrics.INFLIGHT.dec(candidates)
+
+    async def run(self, request: Request, deadline: Deadline, work: Callable[[], Result]) -> Result:
+        """Runs blocking work off the event loop, and ends its deadline if the client leaves."""
+        watcher = asyncio.create_task(_cancel_when_gone(request, deadline))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._requests, work)
+        finally:
+            watcher.cancel()
+
+    async def off_loop(self, work: Callable[[], Result]) -> Result:
+        """Runs blocking upkeep (a scrape, a refresh) without taking a request's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._upkeep, work)
+
+    async def _keep_up(self) -> None:
+        await self.off_loop(self.serving.load)
+        while True:
+            await asyncio.sleep(self.settings.store_refresh_ms / 1e3)
+            await self.off_loop(self.serving.refresh)
+
+
+async def _cancel_when_gone(request: Request, deadline: Deadline) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    deadline.cancel()
