@@ -1,0 +1,1 @@
+"""Judgements and the numbers made from them. Never torch, fastapi or redis."""
