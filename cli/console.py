@@ -1,0 +1,31 @@
+"""How commands speak: people on standard error, machines on standard output."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+# Tables and progress are for people: they never mix with the JSON on standard output.
+console = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(table)
+
+
+def answer(document: Mapping[str, object] | Sequence[object]) -> None:
+    """A JSON document for machines."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

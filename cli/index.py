@@ -1,0 +1,197 @@
+"""`winnow index`: a catalogue file becomes the live vector set of a student."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.console import answer, say, show
+from cli.progress import progress_bar
+from model_store.registry import DEFAULT_ROOT, bundle_folder, find
+
+if TYPE_CHECKING:
+    from indexing.catalogue import Catalogue, Format
+    from indexing.index import IndexOptions, Report
+    from indexing.plan import Plan
+    from model_store.student import OnnxStudent
+    from vector_store.protocol import VectorStore
+
+_TIMEOUT_MS = 10_000  # a batch of thousands of rows may take a busy store this long
+
+
+def index(
+    catalogue: Annotated[
+        Path, typer.Argument(help="CSV, TSV, JSONL or Parquet file; text also gzipped")
+    ],
+    model: Annotated[str, typer.Option(help="student: NAME, or NAME@VERSION for one not active")],
+    store: Annotated[
+        str, typer.Option(envvar="WINNOW_STORE", help="lmdb:PATH, redis://HOST:PORT/DB, ...")
+    ],
+    bundles: Annotated[
+        Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
+    ] = DEFAULT_ROOT,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="csv, tsv, jsonl or parquet; else by extension")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="of text files")] = "utf-8",
+    id_column: Annotated[str, typer.Option(help="column of the product id")] = "product_id",
+    title_column: Annotated[str, typer.Option(help="column of the title")] = "title",
+    only_changed: Annotated[
+        bool, typer.Option("--only-changed", help="copy the rows of unchanged titles")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="count, project the store's size, and stop")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="drop an unfinished set instead of continuing it")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="build even if the store looks too small")
+    ] = False,
+    activate: Annotated[
+        bool, typer.Option("--activate/--no-activate", help="make the finished set live")
+    ] = True,
+    reject_file: Annotated[
+        Path | None, typer.Option(help="where bad lines go; CATALOGUE.rejects.jsonl by default")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="ONNX Runtime threads; the CPU quota by default")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the report on standard output")] = False,
+) -> None:
+    """Encode a catalogue into a new vector set, verify it, and switch to it at once.
+
+    Killed at any moment, the same command goes on where it stopped. The set that was live stays for
+    `winnow sets rollback`; `winnow sets gc` removes old ones.
+    """
+    from indexing.catalogue import open_catalogue
+    from indexing.index import IndexOptions
+    from indexing.plan import plan, require_room
+    from model_store.student import OnnxStudent
+    from service.cpus import available_cpus
+
+    source = open_catalogue(
+        catalogue,
+        file_format=_format(file_format),
+        encoding=encoding,
+        id_column=id_column,
+        title_column=title_column,
+    )
+    name, _, version = model.partition("@")
+    student = OnnxStudent.load(
+        bundle_folder(bundles, name, version or _version(bundles, name)),
+        threads=threads or max(1, int(available_cpus())),
+    )
+    with progress_bar() as on_progress:
+        target = _open(store, dry_run=dry_run)
+        planned = plan(
+            source, student.manifest, target, store, timeout_ms=_TIMEOUT_MS, on_progress=on_progress
+        )
+    _show_plan(student, planned, store)
+    if dry_run:
+        return
+    if not force:
+        require_room(planned)
+    options = IndexOptions(
+        reject_file=reject_file or catalogue.with_name(f"{catalogue.name}.rejects.jsonl"),
+        only_changed=only_changed,
+        activate=activate,
+        restart=restart,
+    )
+    try:
+        report = _build(source, student, target, options, planned.count.rows)
+    finally:
+        target.close()
+    _show_report(report, as_json)
+
+
+def _build(
+    source: "Catalogue",
+    student: "OnnxStudent",
+    target: "VectorStore",
+    options: "IndexOptions",
+    rows: int,
+) -> "Report":
+    from indexing.index import index as build_index
+
+    with progress_bar() as on_progress:
+        return build_index(source, student, target, options, on_progress, rows)
+
+
+def _format(name: str | None) -> "Format | None":
+    match name:
+        case "csv" | "tsv" | "jsonl" | "parquet" | None:
+            return name
+    raise typer.BadParameter(f"expected csv, tsv, jsonl or parquet, got {name!r}")
+
+
+def _version(bundles: Path, name: str) -> str:
+    """The active version; before the first activation, which needs a set, the newest one."""
+    student = find(bundles, name)
+    return student.current or student.versions[-1]
+
+
+def _open(store: str, *, dry_run: bool) -> "VectorStore":
+    """The store; a dry run makes no folder for one that is not there yet."""
+    from vector_store.memory import MemoryStore
+    from vector_store.open import open_store
+
+    scheme, _, path = store.partition(":")
+    if dry_run and scheme == "lmdb" and not Path(path).exists():
+        return MemoryStore()
+    return open_store(store, timeout_ms=_TIMEOUT_MS)
+
+
+def _show_plan(student: "OnnxStudent", planned: "Plan", store: str) -> None:
+    manifest = student.manifest
+    products, size = planned.count.products, planned.record_bytes
+    say(
+        f"{manifest.name} {manifest.version}: {products:,} products x {size} bytes "
+        f"= {products * size / 1e6:,.1f} MB of rows; about {planned.set_bytes / 1e6:,.1f} MB in "
+        f"{store.partition(':')[0]}"
+    )
+    if planned.count.bad_lines:
+        say(f"{planned.count.bad_lines:,} bad lines will be written to the reject file")
+    if planned.room.left_bytes is not None:
+        say(f"left there: {planned.room.left_bytes / 1e6:,.0f} MB ({planned.room.limit})")
+    if planned.room.evicts:
+        say(
+            f"warning: Redis evicts rows when it is full (maxmemory-policy {planned.room.evicts}): "
+            "set noeviction, or products go missing"
+        )
+
+
+def _show_report(report: "Report", as_json: bool) -> None:
+    if as_json:
+        answer(
+            {
+                "set_id": report.set_id,
+                "how": report.how,
+                "rows_read": report.rows_read,
+                "products": report.inserted,
+                "encoded": report.encoded,
+                "copied": report.copied,
+                "rejected": report.rejected,
+                "duplicates": report.duplicates,
+                "reject_file": str(report.reject_file),
+                "verified": report.verified,
+                "live": report.live,
+                "previous_live": report.previous_live,
+                "seconds": round(report.seconds, 3),
+            }
+        )
+    if report.how != "new":
+        say(f"{report.how}: {report.why}")
+    say(
+        f"set {report.set_id}: {report.inserted:,} products ({report.encoded:,} encoded, "
+        f"{report.copied:,} copied) from {report.rows_read:,} rows in {report.seconds:,.1f} s; "
+        f"{report.verified} encoded again and found equal; {'live' if report.live else 'not live'}"
+    )
+    bad = report.rejected + report.duplicates
+    if bad:
+        show(
+            f"{bad:,} rows gave no product ({report.rejected:,} bad, {report.duplicates:,} "
+            f"duplicate ids; the first product of an id is kept): {report.reject_file}",
+            ("line", "reason", "text"),
+            [(line.line_number, line.reason, line.text[:80]) for line in report.first_rejects],
+        )

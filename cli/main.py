@@ -1,0 +1,46 @@
+"""Entry point: the commands, and how their errors reach a person.
+
+Exit codes: 0 done; 1 refused or failed, with one `error:` line that says why and what to do;
+2 wrong usage (Typer's own).
+"""
+
+import sys
+
+import typer
+from evaluation.errors import EvaluationError
+
+from cli import evaluate, export, index, models, serve, sets, train
+from export.errors import ExportError
+from indexing.errors import IndexingError
+from model_store.errors import ModelStoreError
+from service.settings import SettingsError
+from vector_store.errors import StoreError
+
+app = typer.Typer(
+    help="Winnow: relevance of products to a query. Ids in, scores out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(train.train)
+app.command()(export.export)
+app.add_typer(models.app, name="models")
+app.command()(index.index)
+app.add_typer(sets.app, name="sets")
+app.command()(serve.serve)
+app.command()(evaluate.evaluate)
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        app()
+    except (
+        EvaluationError,
+        ExportError,
+        IndexingError,
+        ModelStoreError,
+        SettingsError,
+        StoreError,
+    ) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,135 @@
+"""`winnow models`: what is published, whether it is whole, and which version is active."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.console import answer, say, show
+from model_store.registry import DEFAULT_ROOT
+
+app = typer.Typer(help="Published students: list, show, verify, activate, roll back.")
+
+Name = Annotated[str, typer.Argument(help="name of the student")]
+Bundles = Annotated[Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
+Store = Annotated[
+    str,
+    typer.Option(envvar="WINNOW_STORE", help="store that must hold the version's vector set"),
+]
+
+
+@app.command("list")
+def list_models(bundles: Bundles = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """Every published version, the active one marked."""
+    from model_store.bundle import MANIFEST_FILE
+    from model_store.manifest import parse_manifest
+    from model_store.registry import published
+
+    entries = []
+    for student in published(bundles):
+        for version in student.versions:
+            path = bundles / student.name / version / MANIFEST_FILE
+            manifest = parse_manifest(path.read_bytes(), f"{student.name}/{version}")
+            auc = manifest.metrics[0].roc_auc if manifest.metrics else None
+            entries.append(
+                {
+                    "name": student.name,
+                    "version": version,
+                    "active": version == student.current,
+                    "student": manifest.student,
+                    "created": manifest.created,
+                    "roc_auc": auc,
+                    "bytes": sum(entry.bytes for entry in manifest.files.values()),
+                    "vector_fingerprint": manifest.vector_fingerprint,
+                }
+            )
+    if as_json:
+        answer(entries)
+        return
+    show(
+        f"Students in {bundles}",
+        ("name", "version", "active", "kind", "ROC-AUC", "MB", "vectors", "created"),
+        [
+            (
+                entry["name"],
+                entry["version"],
+                "yes" if entry["active"] else "",
+                entry["student"],
+                entry["roc_auc"],
+                round(float(str(entry["bytes"])) / 1e6, 1),
+                str(entry["vector_fingerprint"])[:8],
+                entry["created"],
+            )
+            for entry in entries
+        ],
+    )
+
+
+@app.command("show")
+def show_model(name: Name, version: str | None = None, bundles: Bundles = DEFAULT_ROOT) -> None:
+    """The manifest of a version (the active one by default), as JSON."""
+    from model_store.bundle import open_bundle
+    from model_store.registry import bundle_folder
+
+    manifest = open_bundle(bundle_folder(bundles, name, version)).manifest
+    typer.echo(manifest.model_dump_json(indent=2))
+
+
+@app.command("verify")
+def verify_model(name: Name, version: str | None = None, bundles: Bundles = DEFAULT_ROOT) -> None:
+    """Check a version: checksums, fingerprints, golden rows through every graph and precision."""
+    from model_store.bundle import open_bundle
+    from model_store.registry import bundle_folder
+    from model_store.student import OnnxStudent
+
+    folder = bundle_folder(bundles, name, version)
+    manifest = open_bundle(folder).manifest
+    OnnxStudent.load(folder)
+    for graph, files in manifest.graphs.items():
+        for precision in files.files:
+            OnnxStudent.load(folder, run={graph: precision})
+            say(f"{graph:8} {precision:8} golden rows agree")
+    say(f"{manifest.name} {manifest.version}: whole, {manifest.bundle_fingerprint[:8]}")
+
+
+@app.command("activate")
+def activate_model(
+    name: Name,
+    version: Annotated[str, typer.Argument(help="published version")],
+    store: Store,
+    bundles: Bundles = DEFAULT_ROOT,
+) -> None:
+    """Make a version the active one; refused where its vector set is not there."""
+    from model_store.registry import activate
+
+    _require_vectors(bundles, name, version, store)
+    activate(bundles, name, version)
+    say(f"{name}: version {version} is active; restart the service to serve it")
+
+
+@app.command("rollback")
+def rollback_model(name: Name, store: Store, bundles: Bundles = DEFAULT_ROOT) -> None:
+    """Make the version that was active before the active one again."""
+    from model_store.registry import activate, rollback_target
+
+    version = rollback_target(bundles, name)
+    _require_vectors(bundles, name, version, store)
+    activate(bundles, name, version)
+    say(f"{name}: version {version} is active again; restart the service to serve it")
+
+
+def _require_vectors(bundles: Path, name: str, version: str, store_url: str) -> None:
+    """Loads and verifies the version, and looks for its sealed, live vector set."""
+    from model_store.registry import bundle_folder
+    from model_store.student import OnnxStudent
+    from vector_store.live import live_header
+    from vector_store.open import open_store
+
+    manifest = OnnxStudent.load(bundle_folder(bundles, name, version)).manifest
+    store = open_store(store_url, read_only=True)
+    try:
+        header = live_header(store, manifest.vector_fingerprint, manifest.d_p)
+    finally:
+        store.close()
+    say(f"{name} {version}: vector set {header.set_id} with {header.count} products")

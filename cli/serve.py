@@ -1,0 +1,79 @@
+"""`winnow serve`: checks that it can serve, then starts the workers."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.console import say
+
+
+def serve(
+    store: Annotated[
+        str | None, typer.Option(help="lmdb:PATH, redis://HOST:PORT/DB, rediss://..., unix://...")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="students to serve, comma separated, the default one first")
+    ] = None,
+    bundles: Annotated[Path | None, typer.Option(help="folder of published bundles")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="worker processes; one per CPU of the quota by default")
+    ] = None,
+) -> None:
+    """Serve POST /score and POST /filter.
+
+    Every setting is a WINNOW_* variable too (WINNOW_STORE, WINNOW_MODELS, WINNOW_DEADLINE_MS ...);
+    an option given here wins. GET /info shows what is in force.
+    """
+    given = {
+        "STORE": store,
+        "MODELS": models,
+        "BUNDLES": bundles,
+        "HOST": host,
+        "PORT": port,
+        "WORKERS": workers,
+    }
+    # Workers are separate processes that read the environment, as they do in a container.
+    os.environ.update({f"WINNOW_{name}": str(value) for name, value in given.items() if value})
+    metrics_folder = tempfile.mkdtemp(prefix="winnow-metrics-")
+    # Before anything imports prometheus_client: it looks at the variable once.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+    try:
+        _run()
+    finally:
+        shutil.rmtree(metrics_folder, ignore_errors=True)
+
+
+def _run() -> None:
+    import uvicorn
+
+    from model_store.registry import bundle_folder
+    from model_store.student import OnnxStudent
+    from service.serving import served_names
+    from service.settings import read_settings
+    from vector_store.open import open_store
+
+    settings = read_settings()
+    # A bundle that can't be served stops here, once, and not in each restarted worker.
+    for name in served_names(settings):
+        student = OnnxStudent.load(bundle_folder(settings.bundles, name))
+        say(f"{name} {student.manifest.version}: verified")
+    open_store(settings.store, read_only=True, timeout_ms=settings.store_timeout_ms).close()
+    say(
+        f"{settings.workers} workers x {settings.effective_ort_threads} ONNX Runtime threads; "
+        f"http://{settings.host}:{settings.port}/docs"
+    )
+    uvicorn.run(
+        "service.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        access_log=False,
+        log_level="warning",
+    )

@@ -1,0 +1,115 @@
+"""`winnow sets`: the vector sets of a store, and which of them is live."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.console import answer, say, show
+from cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from vector_store.protocol import VectorStore
+
+app = typer.Typer(help="Vector sets of a store: list, verify, activate, roll back, collect.")
+
+Store = Annotated[str, typer.Option(envvar="WINNOW_STORE", help="lmdb:PATH, redis://HOST:PORT/DB")]
+SetId = Annotated[str, typer.Argument(help="id of a set, as `winnow sets list` shows it")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
+
+_TIMEOUT_MS = 10_000
+
+
+@app.command("list")
+def list_command(store: Store, as_json: Json = False) -> None:
+    """Every set: its student, products, and whether it is sealed and live."""
+    from indexing.sets import list_sets
+
+    infos = list_sets(_open(store, read_only=True))
+    if as_json:
+        answer([{**info.header.model_dump(), "live": info.live} for info in infos])
+        return
+    show(
+        f"Vector sets in {store.partition('@')[2] or store}",
+        ("set", "student", "products", "floats", "sealed", "live"),
+        [
+            (
+                info.header.set_id,
+                info.header.model,
+                f"{info.header.count:,}"
+                if info.header.sealed or info.progress is None
+                else f"{info.progress.inserted:,} so far",
+                info.header.width,
+                info.header.sealed or "unfinished",
+                "yes" if info.live else "",
+            )
+            for info in infos
+        ],
+    )
+
+
+@app.command("verify")
+def verify_command(set_id: SetId, store: Store) -> None:
+    """Read every row of a set back: count, length, finite values."""
+    from indexing.sets import verify
+
+    with progress_bar() as on_progress:
+        found = verify(_open(store, read_only=True), set_id, on_progress)
+    if found.whole:
+        say(f"{set_id}: {found.rows:,} rows, all whole")
+        return
+    say(
+        f"error: {set_id}: expected {found.header.count:,} whole rows, read {found.rows:,}, of "
+        f"which {found.corrupt:,} corrupt ({', '.join(found.first_corrupt) or 'none'}): index again"
+    )
+    raise typer.Exit(1)
+
+
+@app.command("activate")
+def activate_command(set_id: SetId, store: Store) -> None:
+    """Make a sealed set the live one of its fingerprint; running services follow by themselves."""
+    from indexing.sets import activate
+
+    header = activate(_open(store), set_id)
+    say(f"{set_id} is live: {header.count:,} products of {header.model}")
+
+
+@app.command("rollback")
+def rollback_command(
+    fingerprint: Annotated[str, typer.Argument(help="vector fingerprint, or its first 8 digits")],
+    store: Store,
+) -> None:
+    """Go back to the newest sealed set before the live one."""
+    from indexing.sets import rollback
+
+    opened = _open(store)
+    whole = {h.fingerprint for h in opened.headers() if h.fingerprint.startswith(fingerprint)}
+    if len(whole) != 1:
+        raise typer.BadParameter(f"{fingerprint!r} names {len(whole)} fingerprints of this store")
+    header = rollback(opened, whole.pop())
+    say(f"{header.set_id} is live again: {header.count:,} products of {header.model}")
+
+
+@app.command("gc")
+def gc_command(
+    store: Store,
+    keep: Annotated[int, typer.Option(help="sealed sets to keep per fingerprint")] = 2,
+    unsealed_older_than_hours: Annotated[
+        float | None, typer.Option(help="also drop builds that stopped so long ago")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+) -> None:
+    """Drop old sets; never the live one."""
+    from indexing.sets import gc
+
+    age = None if unsealed_older_than_hours is None else unsealed_older_than_hours * 3600
+    opened = _open(store, read_only=dry_run)
+    dropped = gc(opened, keep=keep, unsealed_older_than_s=age, dry_run=dry_run)
+    for header in dropped:
+        say(f"{'would drop' if dry_run else 'dropped'} {header.set_id} ({header.model})")
+    say(f"{len(dropped)} sets {'to drop' if dry_run else 'dropped'}")
+
+
+def _open(store: str, *, read_only: bool = False) -> "VectorStore":
+    from vector_store.open import open_store
+
+    return open_store(store, read_only=read_only, timeout_ms=_TIMEOUT_MS)

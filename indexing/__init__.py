@@ -1,0 +1,1 @@
+"""Catalogue files -> rows in a vector set. Never torch, never HTTP."""

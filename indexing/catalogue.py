@@ -1,0 +1,164 @@
+"""A catalogue file as a stream of products and bad lines; knows of no store and no student.
+
+One bad line costs itself, never the file. Memory does not grow with the file.
+"""
+
+import gzip
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from indexing import text_files
+from indexing.errors import CatalogueDamaged, CatalogueError
+from indexing.raw import BadLine, RawRow
+from vector_store.keys import MAX_ID_BYTES
+
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+
+
+class Product(NamedTuple):
+    """One product of the catalogue; `line_number` is where its record starts, from 1."""
+
+    line_number: int
+    product_id: str
+    title: str
+
+
+Row = Product | BadLine
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A file and how to read it; made by `open_catalogue`."""
+
+    path: Path
+    file_format: Format
+    encoding: str
+    id_column: str
+    title_column: str
+
+    def rows(self) -> Generator[Row]:
+        """Products and bad lines in the order of the file; blank lines are skipped.
+
+        Raises:
+            CatalogueError: a column is missing (the text names those that exist), the encoding is
+                unknown, or the file is not of its format.
+            CatalogueDamaged: the file breaks off, as a truncated gzip file does; every whole row
+                before that has been yielded.
+        """
+        count = 0
+        try:
+            for raw in self._raw_rows():
+                count += 1
+                yield raw if isinstance(raw, BadLine) else _checked(raw)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise CatalogueDamaged(
+                f"{self.path.name}: the gzip data is truncated or damaged after {count} rows "
+                f"({error}): get the whole file"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise CatalogueDamaged(
+                f"{self.path.name}: not {self.encoding} after {count} rows ({error.reason}): "
+                "name the encoding of the file"
+            ) from error
+        except OSError as error:
+            raise CatalogueDamaged(
+                f"{self.path.name}: can't be read after {count} rows: {error.strerror or error}"
+            ) from error
+
+    def _raw_rows(self) -> Iterator[RawRow | BadLine]:
+        columns = (self.id_column, self.title_column)
+        match self.file_format:
+            case "csv":
+                return text_files.csv_rows(self.path, self.encoding, columns)
+            case "tsv":
+                return text_files.tsv_rows(self.path, self.encoding, columns)
+            case "jsonl":
+                return text_files.jsonl_rows(self.path, self.encoding, columns)
+            case "parquet":
+                return _parquet_rows(self.path, columns)
+
+
+def open_catalogue(
+    path: Path,
+    *,
+    file_format: Format | None = None,
+    encoding: str = "utf-8",
+    id_column: str = "product_id",
+    title_column: str = "title",
+) -> Catalogue:
+    """A catalogue whose header and first row could be read.
+
+    Args:
+        path: CSV, TSV or JSONL, each gzipped or not (told by its first bytes), or Parquet.
+        file_format: overrides the format that the file name's extension gives.
+        encoding: of text files; a byte order mark before UTF-8 is skipped.
+        id_column: column or JSON key of the product id.
+        title_column: column or JSON key of the title.
+
+    Raises:
+        CatalogueError: no such file, no format for its name, or as `Catalogue.rows`.
+    """
+    if not path.is_file():
+        raise CatalogueError(f"{path}: expected a catalogue file, found none")
+    catalogue = Catalogue(path, file_format or _format_of(path), encoding, id_column, title_column)
+    with closing(catalogue.rows()) as rows:
+        next(rows, None)
+    return catalogue
+
+
+def _format_of(path: Path) -> Format:
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix not in _SUFFIXES:
+        raise CatalogueError(
+            f"{path.name}: the extension {suffix!r} names no format: expected one of "
+            f"{', '.join(_SUFFIXES)} (text also with .gz), or say which of "
+            f"{', '.join(get_args(Format))} it is"
+        )
+    return _SUFFIXES[suffix]
+
+
+def _parquet_rows(path: Path, columns: tuple[str, str]) -> Iterator[RawRow | BadLine]:
+    try:
+        from indexing.parquet import parquet_rows  # noqa: PLC0415 (pyarrow is optional)
+    except ImportError as error:
+        raise CatalogueError(
+            f"{path.name}: reading Parquet needs pyarrow: pip install 'winnow-relevance[parquet]'"
+        ) from error
+    return parquet_rows(path, columns)
+
+
+def _checked(raw: RawRow) -> Row:
+    product_id = str(raw.product_id) if type(raw.product_id) is int else raw.product_id
+    problem = _problem("id", product_id) or _problem("title", raw.title)
+    if problem is None and len(str(product_id).encode()) > MAX_ID_BYTES:
+        problem = f"id longer than {MAX_ID_BYTES} bytes of UTF-8"
+    if problem is not None:
+        return BadLine(raw.line_number, problem, raw.text)
+    return Product(raw.line_number, str(product_id), str(raw.title))
+
+
+def _problem(what: Literal["id", "title"], value: object) -> str | None:
+    """Why `value` is no id or title, or None where it is one."""
+    if value is None:
+        return f"missing {what}"
+    if not isinstance(value, str):
+        kinds = "a string or an integer" if what == "id" else "a string"
+        return f"{what} of type {type(value).__name__}, expected {kinds}"
+    if not value.strip():
+        return f"empty {what}"
+    if "\0" in value:
+        return f"NUL character in the {what}"
+    if not value.isascii() and text_files.has_surrogates(value):
+        return f"lone surrogate in the {what}: not Unicode text"
+    return None
