@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 SHELL := /bin/bash
 
-.PHONY: demo serve test lint shop clean redis
+.PHONY: demo serve test lint shop constraints clean redis
 
 # Serving and indexing only: no torch.
 .venv/core: pyproject.toml constraints.txt
@@ -53,6 +53,13 @@ lint: .venv-train/all
 # The shop's students, trained on its train split and published to model_store/bundles.
 shop: .venv-train/all
 	.venv-train/bin/python examples/shop/train.py
+
+# Newest versions that fit pyproject.toml, pinned for everybody.
+constraints:
+	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[parquet,train,test,lint]'
+	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
+	rm -rf .venv-constraints
 
 clean:
 	rm -rf .venv .venv-train .data build dist

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from evaluation.judgments import Judgments
+    from model_store.manifest import Precision
 
 
 def evaluate(
@@ -50,6 +51,9 @@ def evaluate(
     id_column: Annotated[str, typer.Option(help="in judgments and products")] = "product_id",
     title_column: Annotated[str, typer.Option(help="in products, else in judgments")] = "title",
     relevance_column: Annotated[str, typer.Option(help="in judgments")] = "relevance",
+    precision: Annotated[
+        str | None, typer.Option(help="float32 or int8, in place of the bundle's choice")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="no table, only the JSON on standard output")
     ] = False,
@@ -75,7 +79,7 @@ def evaluate(
     scores, chosen = (
         (_torch_scores(checkpoint, judged), 0.5)
         if checkpoint is not None
-        else _served_scores(model or "", bundles, url, judged)
+        else _served_scores(model or "", bundles, url, _precision(precision), judged)
     )
     found = quality(judged, scores, chosen if threshold is None else threshold)
     figures = found.model_dump()
@@ -97,8 +101,15 @@ def _split(name: str) -> 'Literal["train", "valid", "test"]':
     raise typer.BadParameter(f"expected train, valid or test, got {name!r}")
 
 
+def _precision(name: str | None) -> "Precision | None":
+    match name:
+        case "float32" | "int8" | None:
+            return name
+    raise typer.BadParameter(f"expected float32 or int8, got {name!r}")
+
+
 def _served_scores(
-    model: str, bundles: Path, url: str | None, judged: "Judgments"
+    model: str, bundles: Path, url: str | None, precision: "Precision | None", judged: "Judgments"
 ) -> "tuple[NDArray[np.float32], float]":
     """Scores through a bundle or a service, and the default sort's threshold."""
     from evaluation.scoring import bundle_scores, service_scores, service_threshold
@@ -110,7 +121,9 @@ def _served_scores(
         with progress_bar() as on_progress:
             return service_scores(url, name, judged, on_progress), service_threshold(url, name)
     student = OnnxStudent.load(
-        bundle_folder(bundles, name, version or None), threads=max(1, int(available_cpus()))
+        bundle_folder(bundles, name, version or None),
+        threads=max(1, int(available_cpus())),
+        precision=precision,
     )
     with progress_bar() as on_progress:
         scores = bundle_scores(student, judged, on_progress)

@@ -61,7 +61,8 @@ def _run() -> None:
     settings = read_settings()
     # A bundle that can't be served stops here, once, and not in each restarted worker.
     for name in served_names(settings):
-        student = OnnxStudent.load(bundle_folder(settings.bundles, name))
+        folder = bundle_folder(settings.bundles, name)
+        student = OnnxStudent.load(folder, precision=settings.precision)
         say(f"{name} {student.manifest.version}: verified")
     open_store(settings.store, read_only=True, timeout_ms=settings.store_timeout_ms).close()
     say(

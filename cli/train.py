@@ -21,7 +21,7 @@ def train(
     validation: Annotated[
         Path | None,
         typer.Option(
-            help="pairs to validate on; else the valid split of --pairs; its test queries are left out"
+            help="pairs to validate on; else the valid split of --pairs, whose test split is unused"
         ),
     ] = None,
     encoder: Annotated[

@@ -46,28 +46,25 @@ class OnnxStudent:
         self._product: ort.InferenceSession | None = None
 
     @classmethod
-    def load(
-        cls, folder: Path, *, threads: int = 1, run: dict[GraphName, Precision] | None = None
-    ) -> Self:
+    def load(cls, folder: Path, *, threads: int = 1, precision: Precision | None = None) -> Self:
         """Opens a bundle: checksums, then the golden rows through all three graphs.
 
         Args:
             folder: the bundle's version folder.
             threads: ONNX Runtime threads of one graph run.
-            run: precision per graph where it should differ from the manifest's choice.
+            precision: of the query and head graphs, in place of the manifest's choice. The product
+                graph always runs as the manifest says: another precision makes other rows.
 
         Raises:
             ModelStoreError: the bundle is missing, damaged, or refused by a check.
         """
         bundle = open_bundle(folder)
-        chosen = {name: graph.run for name, graph in bundle.manifest.graphs.items()} | (run or {})
-        for name, precision in chosen.items():
-            files = bundle.manifest.graphs[name].files
-            if precision not in files:
-                raise BundleRefused(
-                    f"{bundle.manifest.name}: graph {name} has no {precision} file; "
-                    f"it has {', '.join(files)}"
-                )
+        chosen = {name: graph.run for name, graph in bundle.manifest.graphs.items()}
+        if precision is not None:
+            # A graph without a matrix product has no int8 file: it runs in float32 either way.
+            for name in ("query", "head"):
+                if precision in bundle.manifest.graphs[name].files:
+                    chosen[name] = precision
         student = cls(bundle, threads, chosen)
         student.check_golden()
         return student

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from model_store.manifest import Manifest
 from service import metrics
 from service.bodies import Body, binary_response, json_response, parse, read_body, wants_binary
-from service.coverage import SHED, Coverage, coverage
+from service.coverage import SHED, STORE_ERROR, Coverage, coverage
 from service.cpus import available_cpus
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, NotReady, Shed, StoreDown
@@ -77,7 +77,7 @@ async def post_score(request: Request) -> Response:
                 f"{worker.settings.max_inflight_candidates} in flight: try again after a second"
             )
         scored, stages_s = await _run(request, body, scorer, arrived)
-    covered = _count("/score", scorer, scored)
+    covered = _count("/score", scorer.student.manifest.name, scored)
     if covered["degraded"].get("store_error"):
         raise StoreDown("the vector store did not answer: try again after a second")
     if body.strict and covered["degraded"].get("deadline"):
@@ -110,20 +110,14 @@ async def post_filter(request: Request) -> Response:
     arrived = perf_counter()
     worker: Worker = request.app.state.worker
     body = await _parsed(request, FilterRequest)
-    scorer = worker.serving.scorer(body.model)
     n = len(body.product_ids)
     metrics.CANDIDATES.labels("/filter").observe(n)
-    with worker.admitted(n) as admitted:
-        if admitted:
-            scored, stages_s = await _run(request, body, scorer, arrived)
-        else:
-            metrics.SHED.labels("/filter").inc()
-            scored, stages_s = unscored(n, SHED), {}
-    covered = _count("/filter", scorer, scored)
-    manifest = scorer.student.manifest
-    threshold = (
-        manifest.thresholds.by_sort()[body.sort] if body.threshold is None else body.threshold
-    )
+    manifest = worker.serving.manifest(body.model)
+    scored, stages_s = await _score_or_pass(request, body, arrived)
+    covered = _count("/filter", manifest.name, scored)
+    threshold = manifest.thresholds.by_sort()[body.sort]
+    if body.threshold is not None:
+        threshold = body.threshold
     page = filter_page(
         scored.scores,
         scored.codes,
@@ -145,6 +139,23 @@ async def post_filter(request: Request) -> Response:
         "passed_through": page.passed_through,
     }
     return json_response(content, stages_s)
+
+
+async def _score_or_pass(
+    request: Request, body: FilterRequest, arrived: float
+) -> tuple[Scored, dict[str, float]]:
+    """Scores, or the reason why the whole page has to pass through."""
+    worker: Worker = request.app.state.worker
+    n = len(body.product_ids)
+    try:
+        scorer = worker.serving.scorer(body.model)
+    except StoreDown:
+        return unscored(n, STORE_ERROR), {}
+    with worker.admitted(n) as admitted:
+        if admitted:
+            return await _run(request, body, scorer, arrived)
+    metrics.SHED.labels("/filter").inc()
+    return unscored(n, SHED), {}
 
 
 @router.get("/healthz", summary="Live: the event loop answers", response_model=Health)
@@ -232,9 +243,9 @@ async def _run(
     return scored, stages_s
 
 
-def _count(endpoint: str, scorer: Scorer, scored: Scored) -> Coverage:
+def _count(endpoint: str, model: str, scored: Scored) -> Coverage:
     covered = coverage(scored.codes)
-    metrics.SCORED.labels(scorer.student.manifest.name).inc(covered["scored"])
+    metrics.SCORED.labels(model).inc(covered["scored"])
     for reason, count in covered["degraded"].items():
         metrics.DEGRADED.labels(endpoint, reason).inc()
         metrics.UNSCORED.labels(reason).inc(count)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.errors import BundleNotFound, ModelStoreError
+from model_store.manifest import Manifest
 from model_store.registry import bundle_folder, published
 from model_store.student import OnnxStudent
 from service import metrics
@@ -82,7 +83,11 @@ class Serving:
         for name in self.names:
             try:
                 folder: Path = bundle_folder(self._settings.bundles, name)
-                student = OnnxStudent.load(folder, threads=self._settings.effective_ort_threads)
+                student = OnnxStudent.load(
+                    folder,
+                    threads=self._settings.effective_ort_threads,
+                    precision=self._settings.precision,
+                )
             except ModelStoreError as error:
                 log.error("student %s is not served: %s", name, error)  # noqa: TRY400 - its text says all
                 self._replace(Slot(name, None, None, f"refused: {error}"))
@@ -112,16 +117,32 @@ class Serving:
             NotReady: its student is not loaded or has no vector set.
             StoreDown: the store has not been reached since the start.
         """
-        slot = self._slots.get(name or self.names[0])
+        slot = self._slot(name)
+        if slot.scorer is None:
+            error = StoreDown if slot.store_down else NotReady
+            raise error(f"model {slot.name}: {slot.reason}")
+        return slot.scorer
+
+    def manifest(self, name: str | None) -> Manifest:
+        """The manifest of a served name, or of the default one, whether or not its set is there.
+
+        Raises:
+            UnknownModel: no such name is served.
+            NotReady: its student is not loaded.
+        """
+        slot = self._slot(name)
+        if slot.student is None:
+            raise NotReady(f"model {slot.name}: {slot.reason}")
+        return slot.student.manifest
+
+    def _slot(self, name: str | None) -> Slot:
+        slot = self._slots.get(self.names[0] if name is None else name)
         if slot is None:
             raise UnknownModel(
                 f"no model named {name!r} is served here; served: {', '.join(self.names)}",
                 {"models": list(self.names)},
             )
-        if slot.scorer is None:
-            error = StoreDown if slot.store_down else NotReady
-            raise error(f"model {slot.name}: {slot.reason}")
-        return slot.scorer
+        return slot
 
     def _replace(self, slot: Slot) -> None:
         self._slots = {**self._slots, slot.name: slot}

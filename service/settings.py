@@ -6,7 +6,7 @@ name and one default.
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     bundles: Path = Field(DEFAULT_ROOT, description="folder of published bundles")
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="students to serve, comma separated, the first one by default"
+    )
+    precision: Literal["float32", "int8"] | None = Field(
+        None, description="of the query and head graphs; what the bundle says where absent"
     )
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from starlette.requests import Request
-from vector_store.open import open_store
 
 from service import metrics
 from service.deadline import Deadline
 from service.serving import Serving
 from service.settings import Settings
+from vector_store.open import open_store
 
 log = logging.getLogger("winnow.worker")
 Result = TypeVar("Result")

@@ -102,7 +102,7 @@ def _ask(url: str) -> None:
             print(f"  {mark:7} {products[name]['price']:>8}  {products[name]['title']}")
 
 
-def _curl(url: str, path: str, body: dict[str, object]) -> dict[str, Any]:
+def _curl(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """Asks, and prints the same question as a curl command with its answer."""
     data = json.dumps(body, ensure_ascii=False)
     print(f"\ncurl -s {url}{path} -H 'Content-Type: application/json' -d {shlex.quote(data)}")

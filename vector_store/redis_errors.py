@@ -1,0 +1,51 @@
+"""Errors of redis-py as errors of this package: one table, first match wins."""
+
+from typing import Final
+
+from redis import exceptions as redis
+
+from vector_store.errors import StoreError, StoreUnavailable
+
+MEMORY: Final = (
+    "is out of memory and stored nothing of this batch; raise maxmemory, drop old vector sets "
+    "(`winnow sets gc`), then run the same command again: it resumes"
+)
+REPLICA: Final = (
+    "is a read-only replica and stored nothing; give the URL of the primary and run the same "
+    "command again"
+)
+CLUSTER: Final = "is part of a Redis Cluster; give the URL of a standalone server"
+
+TABLE: Final[tuple[tuple[type[Exception], type[StoreError], str], ...]] = (
+    (redis.TimeoutError, StoreUnavailable, "did not answer within {timeout_ms} ms"),
+    (redis.BusyLoadingError, StoreUnavailable, "is still loading its data; wait for it"),
+    (redis.AuthenticationError, StoreUnavailable, "refused the login; correct user or password"),
+    (redis.AuthorizationError, StoreUnavailable, "refused the login; correct user or password"),
+    (redis.NoPermissionError, StoreError, "does not let this user do that; extend its ACL"),
+    (redis.OutOfMemoryError, StoreError, MEMORY),
+    (redis.ReadOnlyError, StoreUnavailable, REPLICA),
+    (redis.MasterDownError, StoreUnavailable, "is a replica that has lost its primary"),
+    (redis.AskError, StoreError, CLUSTER),
+    (redis.ClusterError, StoreError, CLUSTER),
+    (redis.ClusterCrossSlotError, StoreError, CLUSTER),
+    (redis.WatchError, StoreUnavailable, "saw another process change this set; run it again"),
+    (redis.ConnectionError, StoreUnavailable, "cannot be reached"),
+    (redis.InvalidResponse, StoreUnavailable, "does not speak the Redis protocol"),
+    (redis.RedisError, StoreError, "refused the command"),
+)
+
+
+def translate(error: redis.RedisError, url: str, timeout_ms: int) -> StoreError:
+    """The StoreError for an error of redis-py, its reason included; `url` without a password."""
+    # A connection lost after WATCH is reported as a changed key; its cause is what happened.
+    if isinstance(error, redis.WatchError) and isinstance(error.__context__, redis.RedisError):
+        error = error.__context__
+    # redis-py puts the command, a binary row included, in front of the server's reason.
+    reason = str(error).rpartition(" of pipeline caused error: ")[2][:300]
+    # Out of memory only at EXEC: the server wraps its reason in an EXECABORT.
+    if isinstance(error, redis.ExecAbortError) and "OOM" in reason:
+        return StoreError(f"Redis at {url} {MEMORY} ({reason})")
+    for kind, store_error, advice in TABLE:
+        if isinstance(error, kind):
+            return store_error(f"Redis at {url} {advice.format(timeout_ms=timeout_ms)} ({reason})")
+    return StoreError(f"Redis at {url} failed ({reason})")

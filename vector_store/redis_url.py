@@ -1,0 +1,101 @@
+"""Reading a Redis URL: what connects, what may be shown, which namespace. Opens no connection."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+from vector_store.errors import StoreError
+
+DEFAULT_NAMESPACE: Final = "winnow"
+LOGIN: Final = ("username", "password")
+TLS: Final = (
+    "ssl_ca_certs",
+    "ssl_ca_path",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_keyfile",
+)
+PARAMETERS: Final = {
+    "redis": ("db", "ns"),
+    "rediss": ("db", "ns", *TLS),
+    "unix": ("db", "ns", *LOGIN),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """A Redis URL taken apart.
+
+    connect: for redis-py, login included; never show it
+    shown: the same without the password
+    namespace: first part of every key
+    """
+
+    connect: str
+    shown: str
+    namespace: str
+
+    def __repr__(self) -> str:
+        return f"RedisUrl({self.shown!r})"
+
+
+def parse_redis_url(url: str) -> RedisUrl:
+    """Take `redis://[user:password@]host:port/db?ns=...` apart; also rediss:// and unix://.
+
+    Raises:
+        StoreError: the URL cannot be read, or has a parameter that is not known. Timeouts are no
+            parameters: they are settings, so that there is one place for them.
+    """
+    parts = _split(url)
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    allowed = PARAMETERS[parts.scheme]
+    for name in parameters:
+        if name not in allowed:
+            raise StoreError(
+                f"expected the parameters {', '.join(allowed)} in a {parts.scheme}:// URL, "
+                f"got {name!r}; remove it"
+            )
+    database = parameters.get("db", "" if parts.scheme == "unix" else parts.path.strip("/"))
+    if database and not database.isdecimal():
+        raise StoreError(f"expected a database number in the Redis URL, got {database!r}")
+    namespace = parameters.pop("ns", DEFAULT_NAMESPACE)
+    connect = _joined(parts, parts.netloc, urlencode(parameters))
+    return RedisUrl(connect, _without_password(parts), namespace)
+
+
+def _split(url: str) -> SplitResult:
+    # What comes may be a piece of the password, so neither it nor the parser's reason is shown.
+    unreadable = StoreError(
+        "cannot read the Redis URL; expected redis://[user:password@]host:port/db, with special "
+        "characters of the password percent-encoded (@ is %40, / is %2F, ? is %3F, # is %23)"
+    )
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read to have it checked
+    except ValueError:
+        raise unreadable from None
+    if parts.fragment or (parts.scheme != "unix" and "@" in parts.path + parts.query):
+        raise unreadable
+    if parts.scheme == "unix" and not parts.path:
+        raise StoreError("expected unix:///path/to/redis.sock, got a URL without a path")
+    return parts
+
+
+def _without_password(parts: SplitResult) -> str:
+    login, at, place = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    netloc = f"{user}:***{at}{place}" if ":" in login else parts.netloc
+    query = urlencode(
+        [
+            (name, "***" if name == "password" else value)
+            for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        ],
+        safe="*",
+    )
+    return _joined(parts, netloc, query)
+
+
+def _joined(parts: SplitResult, netloc: str, query: str) -> str:
+    # geturl() would drop the two slashes of unix:///path, which redis-py insists on.
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
