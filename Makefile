@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 SHELL := /bin/bash
 
-.PHONY: demo serve test lint shop constraints clean redis
+.PHONY: train-env demo serve test lint shop constraints clean redis
 
 # Serving and indexing only: no torch.
 .venv/core: pyproject.toml constraints.txt
@@ -24,6 +24,8 @@ SHELL := /bin/bash
 	@$(PYTHON) -m venv .venv-train
 	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,train,test,lint]'
 	@touch $@
+
+train-env: .venv-train/all
 
 redis:
 	@command -v redis-server >/dev/null 2>&1 || { \

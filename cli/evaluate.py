@@ -7,6 +7,7 @@ import typer
 
 from cli.console import answer, say, show
 from cli.progress import progress_bar
+from model_store.manifest import Precision
 from model_store.registry import DEFAULT_ROOT, bundle_folder
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from evaluation.judgments import Judgments
-    from model_store.manifest import Precision
+
+Split = Literal["train", "valid", "test"]
 
 
 def evaluate(
@@ -43,16 +45,14 @@ def evaluate(
             help="for accuracy, precision, recall; the default sort's threshold, else 0.5"
         ),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="only the queries of this split: train, valid or test")
-    ] = None,
+    split: Annotated[Split | None, typer.Option(help="only the queries of this split")] = None,
     encoding: Annotated[str, typer.Option(help="of the judgement and product files")] = "utf-8-sig",
     query_column: Annotated[str, typer.Option(help="in judgments")] = "query",
     id_column: Annotated[str, typer.Option(help="in judgments and products")] = "product_id",
     title_column: Annotated[str, typer.Option(help="in products, else in judgments")] = "title",
     relevance_column: Annotated[str, typer.Option(help="in judgments")] = "relevance",
     precision: Annotated[
-        str | None, typer.Option(help="float32 or int8, in place of the bundle's choice")
+        Precision | None, typer.Option(help="float32 or int8, in place of the bundle's choice")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="no table, only the JSON on standard output")
@@ -75,11 +75,11 @@ def evaluate(
         encoding=encoding,
     )
     if split:
-        judged = judged.of_split(_split(split))
+        judged = judged.of_split(split)
     scores, chosen = (
         (_torch_scores(checkpoint, judged), 0.5)
         if checkpoint is not None
-        else _served_scores(model or "", bundles, url, _precision(precision), judged)
+        else _served_scores(model or "", bundles, url, precision, judged)
     )
     found = quality(judged, scores, chosen if threshold is None else threshold)
     figures = found.model_dump()
@@ -94,22 +94,8 @@ def evaluate(
     answer({"model": model, "checkpoint": str(checkpoint) if checkpoint else None, **figures})
 
 
-def _split(name: str) -> 'Literal["train", "valid", "test"]':
-    match name:
-        case "train" | "valid" | "test":
-            return name
-    raise typer.BadParameter(f"expected train, valid or test, got {name!r}")
-
-
-def _precision(name: str | None) -> "Precision | None":
-    match name:
-        case "float32" | "int8" | None:
-            return name
-    raise typer.BadParameter(f"expected float32 or int8, got {name!r}")
-
-
 def _served_scores(
-    model: str, bundles: Path, url: str | None, precision: "Precision | None", judged: "Judgments"
+    model: str, bundles: Path, url: str | None, precision: Precision | None, judged: "Judgments"
 ) -> "tuple[NDArray[np.float32], float]":
     """Scores through a bundle or a service, and the default sort's threshold."""
     from evaluation.scoring import bundle_scores, service_scores, service_threshold
@@ -132,10 +118,15 @@ def _served_scores(
 
 def _torch_scores(checkpoint: Path, judged: "Judgments") -> "NDArray[np.float32]":
     from export.checkpoint import load_checkpoint
-    from export.scoring import score_texts
+    from export.scoring import score_tokens
+    from export.tokens import TokenRows
 
     loaded = load_checkpoint(checkpoint)
-    return score_texts(loaded.student, loaded.tokenizer, judged.queries, judged.titles)
+    return score_tokens(
+        loaded.student,
+        TokenRows(loaded.tokenizer, judged.queries, "query"),
+        TokenRows(loaded.tokenizer, judged.titles, "product"),
+    )
 
 
 def _figure(value: object) -> str:

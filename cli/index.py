@@ -7,10 +7,11 @@ import typer
 
 from cli.console import answer, say, show
 from cli.progress import progress_bar
+from indexing.catalogue import Format
 from model_store.registry import DEFAULT_ROOT, bundle_folder, find
 
 if TYPE_CHECKING:
-    from indexing.catalogue import Catalogue, Format
+    from indexing.catalogue import Catalogue
     from indexing.index import IndexOptions, Report
     from indexing.plan import Plan
     from model_store.student import OnnxStudent
@@ -31,7 +32,7 @@ def index(
         Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
     ] = DEFAULT_ROOT,
     file_format: Annotated[
-        str | None, typer.Option("--format", help="csv, tsv, jsonl or parquet; else by extension")
+        Format | None, typer.Option("--format", help="where the file's extension does not tell")
     ] = None,
     encoding: Annotated[str, typer.Option(help="of text files")] = "utf-8",
     id_column: Annotated[str, typer.Option(help="column of the product id")] = "product_id",
@@ -72,7 +73,7 @@ def index(
 
     source = open_catalogue(
         catalogue,
-        file_format=_format(file_format),
+        file_format=file_format,
         encoding=encoding,
         id_column=id_column,
         title_column=title_column,
@@ -116,13 +117,6 @@ def _build(
 
     with progress_bar() as on_progress:
         return build_index(source, student, target, options, on_progress, rows)
-
-
-def _format(name: str | None) -> "Format | None":
-    match name:
-        case "csv" | "tsv" | "jsonl" | "parquet" | None:
-            return name
-    raise typer.BadParameter(f"expected csv, tsv, jsonl or parquet, got {name!r}")
 
 
 def _version(bundles: Path, name: str) -> str:

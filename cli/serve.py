@@ -76,5 +76,6 @@ def _run() -> None:
         port=settings.port,
         workers=settings.workers,
         access_log=False,
+        server_header=False,
         log_level="warning",
     )

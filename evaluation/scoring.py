@@ -21,16 +21,26 @@ def bundle_scores(
     student: OnnxStudent, judgments: Judgments, on_progress: OnProgress
 ) -> NDArray[np.float32]:
     """Calibrated scores float32 [n] of n judged pairs, as the service would compute them."""
-    titles = sorted(set(judgments.titles), key=len)  # of like length: little padding
+    return text_scores(student, judgments.queries, judgments.titles, on_progress)
+
+
+def text_scores(
+    student: OnnxStudent,
+    queries: Sequence[str],
+    pair_titles: Sequence[str],
+    on_progress: OnProgress,
+) -> NDArray[np.float32]:
+    """Calibrated scores float32 [n] of n aligned queries and titles."""
+    titles = sorted(set(pair_titles), key=len)  # of like length: little padding
     rows = np.empty((len(titles), student.manifest.d_p), dtype=np.float16)
     for start in range(0, len(titles), _TITLES):
         batch = titles[start : start + _TITLES]
         rows[start : start + len(batch)] = student.encode_products(batch)
         on_progress("encode", start + len(batch), len(titles))
     row_of = {title: row for row, title in enumerate(titles)}
-    position = np.array([row_of[title] for title in judgments.titles])
-    scores = np.empty(len(judgments), dtype=np.float32)
-    by_query = _by_query(judgments.queries)
+    position = np.array([row_of[title] for title in pair_titles])
+    scores = np.empty(len(queries), dtype=np.float32)
+    by_query = _by_query(queries)
     for done, (query, pairs) in enumerate(by_query.items(), start=1):
         raw = student.score(student.encode_query(query), rows[position[pairs]])
         scores[pairs] = student.calibrate(raw)

@@ -6,7 +6,11 @@ each named in manifest.json with its size and sha256.
 
 import hashlib
 import os
+import shutil
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from model_store.errors import BundleDamaged, BundleExists, BundleNotFound, BundleRefused
@@ -35,7 +39,9 @@ class Bundle:
 
 def write_manifest(folder: Path, draft: Draft) -> Manifest:
     """Hashes the files that lie in `folder`, computes both fingerprints, writes manifest.json."""
-    files = {path.name: _entry(path) for path in sorted(folder.iterdir())}
+    files = {
+        path.name: _entry(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE
+    }
     open_manifest = Manifest(
         **dict(draft),
         files=files,
@@ -77,6 +83,27 @@ def publish(staging: Path, root: Path) -> Path:
     staging.rename(target)
     _fsync(target.parent)
     return target
+
+
+def revise(folder: Path, root: Path, changes: Mapping[str, object]) -> Path:
+    """Publishes a bundle again with other thresholds, calibration, metrics or version.
+
+    The graphs and tokenizer files are copied as they are, so the vector fingerprint stays.
+
+    Raises:
+        BundleExists: the version is published already.
+        ModelStoreError: `folder` is not a whole bundle.
+    """
+    manifest = open_bundle(folder).manifest
+    fields = {name: getattr(manifest, name) for name in Draft.model_fields}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    draft = Draft.model_validate({**fields, "created": created, **changes})
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".publish-") as temporary:
+        staging = Path(temporary) / "bundle"
+        shutil.copytree(folder, staging, ignore=shutil.ignore_patterns(MANIFEST_FILE))
+        write_manifest(staging, draft)
+        return publish(staging, root)
 
 
 def open_bundle(folder: Path) -> Bundle:

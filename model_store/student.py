@@ -12,7 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from model_store.bundle import GOLDEN_FILE, Bundle, open_bundle
 from model_store.errors import BundleDamaged, BundleRefused
-from model_store.manifest import GraphName, Manifest, Precision
+from model_store.manifest import Calibration, GraphName, Manifest, Precision
 from model_store.tokenizer import Tokenizer, open_tokenizer
 
 # Rows per run of the head: fixed, so that ONNX Runtime's arena never grows with the biggest
@@ -114,15 +114,7 @@ class OnnxStudent:
 
     def calibrate(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """Calibrated scores, float32 [n]: sigmoid(slope * logit(raw) + intercept); NaN stays."""
-        calibration = self.manifest.calibration
-        if calibration.slope == 1.0 and calibration.intercept == 0.0:
-            return raw
-        clipped = np.clip(raw.astype(np.float64), 1e-12, 1.0 - 1e-12)
-        logit = np.log(clipped) - np.log1p(-clipped)
-        calibrated: NDArray[np.float32] = (
-            1.0 / (1.0 + np.exp(-(calibration.slope * logit + calibration.intercept)))
-        ).astype(np.float32)
-        return calibrated
+        return calibrated(raw, self.manifest.calibration)
 
     def check_golden(self) -> None:
         """Runs the golden rows through every graph.
@@ -185,6 +177,17 @@ class OnnxStudent:
             raise BundleDamaged(
                 f"{self.manifest.name}/{file}: ONNX Runtime can't load it: {reason}"
             ) from error
+
+
+def calibrated(raw: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float32]:
+    """Scores float32 [n] on the calibrated scale; the identity leaves them as they are."""
+    if calibration.slope == 1.0 and calibration.intercept == 0.0:
+        return raw
+    clipped = np.clip(raw.astype(np.float64), 1e-12, 1.0 - 1e-12)
+    logit = np.log(clipped) - np.log1p(-clipped)
+    z = calibration.slope * logit + calibration.intercept
+    scores: NDArray[np.float32] = (1.0 / (1.0 + np.exp(-z))).astype(np.float32)
+    return scores
 
 
 def _read_golden(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -23,6 +23,8 @@ SHOP = Path(__file__).parent
 WINNOW = str(Path(sys.executable).parent / "winnow")
 RELEVANT_FROM = 2.0  # examples/shop/README.md
 SEED = 7
+# Soft targets by grade: a wrong attribute is not as wrong as another kind of thing.
+TARGETS = {3.0: 0.97, 2.0: 0.8, 1.0: 0.15, 0.0: 0.02}
 STUDENTS = {
     "bert2dnn": ["--epochs", "12", "--patience", "3"],
     "deepdot": ["--epochs", "20", "--patience", "3"],
@@ -71,7 +73,7 @@ def _titles() -> dict[str, str]:
 
 
 def _write_pairs(split: str, titles: dict[str, str], path: Path) -> None:
-    """Judgements as (query, title, target): 1 where the product is relevant, else 0."""
+    """Judgements as (query, title, target)."""
     source = SHOP / f"judgments.{split}.csv"
     with (
         source.open(encoding="utf-8", newline="") as judged,
@@ -80,7 +82,7 @@ def _write_pairs(split: str, titles: dict[str, str], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["query", "title", "target"])
         for row in csv.DictReader(judged):
-            target = int(float(row["relevance"]) >= RELEVANT_FROM)
+            target = TARGETS[float(row["relevance"])]
             writer.writerow([row["query"], titles[row["product_id"]], target])
 
 
