@@ -156,7 +156,11 @@ class Serving:
             return Slot(name, student, None, str(error))
         except StoreError as error:
             # The set was there a moment ago: requests go on trying, and say store_error themselves.
-            return Slot(name, student, scorer, f"vector store: {error}", store_down=True)
+            # The answer doesn't say where the store is; the log does.
+            if scorer is None or not self._slots[name].store_down:
+                log.warning("student %s: vector store: %s", name, error)
+            reason = "the vector store can't be reached"
+            return Slot(name, student, scorer, reason, store_down=True)
         if scorer is not None and scorer.header == header:
             return Slot(name, student, scorer, "")
         fresh = Scorer(student, self._store, header, self._caches[name], self._fetcher)

@@ -22,7 +22,7 @@ def live_header(store: VectorStore, fingerprint: str, width: int) -> SetHeader:
     if set_id is None:
         others = ", ".join(header.set_id for header in store.headers()) or "none"
         raise SetNotFound(
-            f"no live vector set with fingerprint {fingerprint[:8]} in {store.url} (sets there: "
+            f"no live vector set with fingerprint {fingerprint[:8]} (sets in the store: "
             f"{others}); index the catalogue with this student first: winnow index"
         )
     header = store.header(set_id)

@@ -54,6 +54,17 @@ class Service:
             time.sleep(0.05)
         pytest.fail(f"{path} did not answer {status}: {answer and answer.text}")
 
+    def wait_for_reason(self, text: str) -> str:
+        """Asks until the first model is not ready for a reason that has `text` in it."""
+        give_up = time.monotonic() + READY_WITHIN_S
+        reason = ""
+        while time.monotonic() < give_up:
+            reason = str(self.wait_for("/v1/models").json()["models"][0]["reason"])
+            if text in reason:
+                return reason
+            time.sleep(0.05)
+        pytest.fail(f"expected {text!r} as the reason, got {reason!r}")
+
     def score(
         self, query: str, product_ids: list[str], fields: dict[str, object] | None = None
     ) -> httpx.Response:

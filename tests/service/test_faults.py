@@ -38,12 +38,9 @@ def test_redis_down_at_the_start_then_up(
 ) -> None:
     redis_server.stop()
     service = start_service(redis_server.url, {"models": MODEL, "store_refresh_ms": "50"})
-    service.wait_for("/healthz")
-    while (
-        "redis" not in str(service.client.get("/v1/models").json()["models"][0]["reason"]).lower()
-    ):
-        pass  # still loading the student
-    problem(service.client.get("/readyz"), 503)
+    service.wait_for_reason("vector store can't be reached")
+    detail = str(problem(service.client.get("/readyz"), 503)["detail"])
+    assert str(redis_server.port) not in detail  # where the store is stays inside
     response = service.score("shoes", ["p0001"])
     problem(response, 503)
     assert response.headers["retry-after"] == "1"
@@ -52,7 +49,7 @@ def test_redis_down_at_the_start_then_up(
     assert page["passed_through"] is True
     assert page["coverage"]["degraded"] == {"store_error": 2}
     redis_server.start()
-    assert "winnow index" in str(problem(service.wait_for("/readyz", 503), 503)["detail"])
+    service.wait_for_reason("winnow index")
     index_shop(redis_server.url, (MODEL,), tmp_path)
     service.wait_for("/readyz")
     assert service.score("shoes", ["p0001"]).json()["coverage"]["full"]
@@ -114,21 +111,18 @@ def test_a_set_of_another_fingerprint_is_never_scored(
         for name in ("shop-deepdot", MODEL)
     )
     assert deepdot.d_p == bert2dnn.d_p
-    service = start_service(redis_server.url, {"models": MODEL})
-    detail = str(problem(service.wait_for("/readyz", 503), 503)["detail"])
-    service.wait_for("/healthz")
+    service = start_service(redis_server.url, {"models": MODEL, "store_refresh_ms": "50"})
+    service.wait_for_reason("no live vector set")
     set_id = store.live(deepdot.vector_fingerprint)
     assert set_id is not None
     # Somebody points this student's fingerprint at the other set by hand.
     with redis.Redis.from_url(redis_server.url) as client:
         client.hset("winnow:live", bert2dnn.vector_fingerprint, set_id)
-    again = start_service(redis_server.url, {"models": MODEL, "store_refresh_ms": "50"})
-    again.wait_for("/healthz")
-    while "loaded" in detail or "looked up" in detail or "no live" in detail:
-        detail = str(problem(again.wait_for("/readyz", 503), 503)["detail"])
-    assert deepdot.vector_fingerprint[:8] in detail
-    assert bert2dnn.vector_fingerprint[:8] in detail
-    problem(again.score("shoes", ["p0001"]), 503)
+    reason = service.wait_for_reason("does not hold rows of this student")
+    assert deepdot.vector_fingerprint[:8] in reason
+    assert bert2dnn.vector_fingerprint[:8] in reason
+    problem(service.client.get("/readyz"), 503)
+    problem(service.score("shoes", ["p0001"]), 503)
     store.close()
 
 
@@ -205,15 +199,13 @@ def test_overload_is_refused_at_once_and_filter_passes_through(
     service = start_service(lmdb_store, settings)
     service.wait_for("/readyz")
     refused = _together(service, "/score", {"query": "shoes", "product_ids": ids[:10]})
-    assert {200, 429} >= refused.keys()
-    assert refused[200] >= 1
+    assert refused.keys() == {200, 429}
     passed = _together(
         service, "/filter", {"query": "shoes", "product_ids": ids[:10], "sort": "price"}
     )
     assert passed.keys() == {200}
     metrics = service.client.get("/metrics").text
-    if 429 in refused:
-        assert 'winnow_shed_requests_total{endpoint="/score"}' in metrics
+    assert 'winnow_shed_requests_total{endpoint="/score"}' in metrics
     assert service.score("shoes", ids[:10]).status_code == 200
 
 
