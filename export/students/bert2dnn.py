@@ -1,0 +1,78 @@
+"""BERT2DNN, fully connected (Jiang et al., ICDM 2020): a bag of words and an MLP.
+
+Shapes: N texts or pairs, T tokens, E = 64 width of the table, H = 1024 width of hidden layer 1.
+
+    e_s    = sum_i E[w_i] / sqrt(n)                      section III-B, s in {query, product}
+    x      = [e_q ; e_p]                                 128 wide
+    logit  = w5 relu(W4 relu(W3 relu(W2 relu(W1 x + b1))))  4 hidden layers: 1024, 256, 128, 64
+    score  = sigmoid(logit)
+
+Layer 1 is linear in x, so W1 x + b1 = (W1_q e_q + b1) + W1_p e_p: its query half is computed once
+per request and is the query row. The paper's layer sizes are used (its 0.3M parameters are theirs;
+the released code has 512 in place of 256). No dropout and no norm; the released code's L2 term
+never reaches its loss.
+"""
+
+import itertools
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from export.students.bag import Bag
+from export.students.student import Segments, StudentConfig
+
+
+class Bert2DnnConfig(StudentConfig):
+    """Entries of the vocabulary, width of the table, widths of the hidden layers."""
+
+    vocabulary: PositiveInt
+    width: PositiveInt = 64
+    hidden: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1024, 256, 128, 64)
+
+
+class Bert2DnnFc(nn.Module):
+    """The paper's headline student."""
+
+    kind: ClassVar[str] = "bert2dnn"
+
+    def __init__(self, config: Bert2DnnConfig) -> None:
+        """Random weights."""
+        super().__init__()
+        self.config = config
+        first, *_, last = config.hidden
+        self.query_segments: Segments = {"layer1_query": (0, first)}
+        self.product_segments: Segments = {"bag": (0, config.width)}
+        self.bag = Bag(config.vocabulary, config.width)
+        self.W1_q = nn.Linear(config.width, first)
+        self.W1_p = nn.Linear(config.width, first, bias=False)
+        self.layers = nn.ModuleList(
+            nn.Linear(wide, narrow) for wide, narrow in itertools.pairwise(config.hidden)
+        )
+        self.out = nn.Linear(last, 1)
+
+    def query(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
+        """W1_q e_q + b1, float32 [N, H]."""
+        e_NE = self.bag(token_ids_NT, token_mask_NT)
+        q_NH: Tensor = self.W1_q(e_NE)
+        return q_NH
+
+    def product(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
+        """e_p, float32 [N, E]."""
+        e_NE: Tensor = self.bag(token_ids_NT, token_mask_NT)
+        return e_NE
+
+    def head(self, q: Tensor, p: Tensor) -> Tensor:
+        """Logits, float32 [N], of q [N or 1, H] and p [N, E]."""
+        x_NH = torch.relu(q + self.W1_p(p))
+        for layer in self.layers:
+            x_NH = torch.relu(layer(x_NH))  # 1024 -> 256 -> 128 -> 64
+        logit_N: Tensor = self.out(x_NH).squeeze(-1)
+        return logit_N
+
+    def forward(
+        self, query_ids: Tensor, query_mask: Tensor, product_ids: Tensor, product_mask: Tensor
+    ) -> Tensor:
+        """Logits of N pairs, float32 [N]."""
+        return self.head(self.query(query_ids, query_mask), self.product(product_ids, product_mask))
