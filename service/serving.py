@@ -1,8 +1,7 @@
 """What one worker serves: verified students, each with the live vector set of its fingerprint.
 
-Loading happens after the event loop is up, so liveness never waits for it. The live set of each
-student is looked up again every `store_refresh_ms`; a request in flight keeps the set it began
-with.
+The live set of each student is looked up again every `store_refresh_ms`; a request in flight keeps
+the set it began with.
 """
 
 import logging

@@ -37,7 +37,12 @@ class Worker:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Loads the students in the background, follows the live sets, and closes at the end."""
+        """Loads the students, follows the live sets, and closes at the end.
+
+        A worker accepts no connection before it has loaded: while one starts or restarts, requests
+        go to the others, and none is answered 503 for want of a student.
+        """
+        await self.off_loop(self.serving.load)
         upkeep = asyncio.create_task(self._keep_up())
         try:
             yield
@@ -77,7 +82,6 @@ class Worker:
         return await asyncio.get_running_loop().run_in_executor(self._upkeep, work)
 
     async def _keep_up(self) -> None:
-        await self.off_loop(self.serving.load)
         while True:
             await asyncio.sleep(self.settings.store_refresh_ms / 1e3)
             await self.off_loop(self.serving.refresh)
