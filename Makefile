@@ -39,8 +39,13 @@ redis:
 demo: .venv/core
 	@.venv/bin/python examples/shop/demo.py
 
+# Your own WINNOW_STORE and WINNOW_MODELS, or else the example shop.
 serve: .venv/core
+ifdef WINNOW_STORE
 	@.venv/bin/winnow serve
+else
+	@.venv/bin/python examples/shop/demo.py --no-questions
+endif
 
 test: .venv/test .venv-train/all redis
 	.venv/bin/python -m pytest tests --ignore=tests/export

@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 refused or failed, with one `error:` line that says why an
 """
 
 import sys
+from typing import NoReturn
 
 import typer
 from evaluation.errors import EvaluationError
@@ -42,5 +43,17 @@ def main() -> None:
         SettingsError,
         StoreError,
     ) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAINING_ONLY:
+            raise
+        _fail(f"this command needs {error.name}: pip install 'winnow-relevance[train]'")
+
+
+# What the extra `train` installs and serving never needs.
+_TRAINING_ONLY = ("torch", "onnx", "onnxscript", "safetensors", "transformers")
+
+
+def _fail(reason: str) -> NoReturn:
+    typer.echo(f"error: {reason}", err=True)
+    sys.exit(1)

@@ -1,6 +1,6 @@
 """`make demo`: index the shop into LMDB, serve it, ask one question of /score and one of /filter.
 
-    python examples/shop/demo.py [--port 8000] [--once]
+    python examples/shop/demo.py [--port 8000] [--once] [--no-questions]
 
 Leaves the service running until Ctrl-C, unless --once is given.
 """
@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="index, serve and query the example shop")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--once", action="store_true", help="stop after the two answers")
+    parser.add_argument("--no-questions", action="store_true", help="only index and serve")
     options = parser.parse_args()
     shutil.rmtree(STORE, ignore_errors=True)
     for model in MODELS:
@@ -41,7 +42,8 @@ def main() -> None:
     server = _serve(options.port)
     try:
         _wait_until_ready(url, server)
-        _ask(url)
+        if not options.no_questions:
+            _ask(url)
         if not options.once:
             print(f"\nServing on {url} (docs: {url}/docs). Ctrl-C stops it.", flush=True)
             server.wait()
@@ -96,7 +98,7 @@ def _ask(url: str) -> None:
     prices = [float(products[name]["price"]) for name in candidates]
     page = {"query": QUERY, "product_ids": candidates, "sort": "price", "sort_values": prices}
     answer = _curl(url, "/filter", page)
-    print(f"\nThe page sorted by price, threshold {answer['threshold']}:")
+    print(f"\nThe page sorted by price, threshold {answer['threshold']:.3f}:")
     for mark in ("kept", "removed"):
         for name in answer[mark]:
             print(f"  {mark:7} {products[name]['price']:>8}  {products[name]['title']}")
