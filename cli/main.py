@@ -8,9 +8,9 @@ import sys
 from typing import NoReturn
 
 import typer
-from evaluation.errors import EvaluationError
 
 from cli import evaluate, export, index, models, serve, sets, train
+from evaluation.errors import EvaluationError
 from export.errors import ExportError
 from indexing.errors import IndexingError
 from model_store.errors import ModelStoreError

@@ -62,7 +62,7 @@ def test_help_names_the_commands_and_loads_nothing_heavy() -> None:
     for command in ("train", "export", "models", "index", "sets", "serve", "evaluate"):
         assert command in shown.stdout
     probe = (
-        "import sys; import cli.main; heavy = ('torch', 'onnxruntime', 'fastapi', 'redis', 'lmdb'); "
+        "import sys, cli.main; heavy = ('torch', 'onnxruntime', 'fastapi', 'redis', 'lmdb'); "
         "print([name for name in heavy if name in sys.modules])"
     )
     loaded = subprocess.run(
