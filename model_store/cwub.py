@@ -1,6 +1,6 @@
 """CWUB, "Chinese word-unigram-bigram" tokens of BERT2DNN, and their memory-mapped vocabulary.
 
-BERT2DNN (ICDM 2020), section III-A. A unit is one Chinese character or one lower-cased alphabetic
+BERT2DNN (ICDM 2020). A unit is one Chinese character or one lower-cased alphabetic
 word; a text of n units gives n unigrams and n + 1 bigrams, the ends marked ^ and $. The paper
 leaves the rest open; Winnow defines:
 

@@ -32,8 +32,8 @@ WINNOW = str(Path(sys.executable).parent / "winnow")
 RELEVANT_FROM = 2.33
 SEED = 7
 STUDENTS = {
-    "bert2dnn": ["--epochs", "8", "--patience", "2"],
-    "deepdot": ["--epochs", "8", "--patience", "2"],
+    "bert2dnn": ["--epochs", "3", "--patience", "2"],
+    "deepdot": ["--epochs", "3", "--patience", "2"],
     "reprbert": ["--epochs", "3", "--patience", "1"],
 }
 COLUMNS = (

@@ -1,4 +1,4 @@
-"""BERT2DNN's sentence embedding (section III-B), shared by its two students."""
+"""BERT2DNN's sentence embedding, shared by its two students."""
 
 import torch
 from torch import Tensor, nn

@@ -2,8 +2,8 @@
 
 Shapes: N texts or pairs, T tokens, E = 64 width of the table, H = 1024 width of hidden layer 1.
 
-    e_s    = sum_i E[w_i] / sqrt(n)                      section III-B, s in {query, product}
-    x      = [e_q ; e_p]                                 128 wide
+    e_s    = sum_i E[w_i] / sqrt(n)              s in {query, product}, over its n known tokens
+    x      = [e_q ; e_p]                         128 wide
     logit  = w5 relu(W4 relu(W3 relu(W2 relu(W1 x + b1))))  4 hidden layers: 1024, 256, 128, 64
     score  = sigmoid(logit)
 

@@ -2,7 +2,7 @@
 
 Shapes: N texts or pairs, T tokens, E = 64 width of the table, D = 64 width of a tower's output.
 
-    e_s    = sum_i E[w_i] / sqrt(n)                      section III-B, s in {query, product}
+    e_s    = sum_i E[w_i] / sqrt(n)              s in {query, product}, over its n known tokens
     v_s    = W5_s relu(W4_s relu(W3_s relu(W2_s relu(W1_s e_s))))   biases left out; unshared towers
     logit  = v_q . v_p + b
     score  = sigmoid(logit)

@@ -6,16 +6,17 @@ encoder, D = 128 width of a sentence vector, R = 3 D width of an interaction, L 
     h^(1..L)  = hidden states of the encoder's first L layers             shared by both sides
     v_s^(l)   = softmax(Q K^T / sqrt(D) + mask) K                         eq. 2, s in {q, p}
                 with Q = h_0 W_s^(l) ([CLS]), K = V = h_1..n W_s^(l)      one W for Q, K and V
-    I(p, q)   = [max(p, q) ; p - q ; p + q]                               eq. 3
+    I(p, q)   = [max(p, q) ; p - q ; p + q]                               signed, order p - q
     r_late    = I(p^(L), q^(L)),  r_int = WeightedPool(I(p^(l), q^(l)), l < L)
     r         = max(r_int, r_late)                                        elementwise
-    y         = softmax(W2 (MLP1(r) + r)),  score = y_1                   eq. 5
+    y         = softmax(W2 (MLP1(r) + r)),  score = y_1
 
 Where the paper is ambiguous:
 - eq. 2 has no softmax, scale or mask, but the text names Vaswani's attention; without them a
   vector's norm grows with the cube of the states, so they are here. A text without tokens gets Q.
 - [SEP] is no key, as [CLS] is none: neither is a word of the text.
-- W is drawn once in eq. 2; here each side and layer has its own, as its subscripts say.
+- eq. 2 writes W_q and W_p, but the paper's parameter count fits a single W for both sides and
+  layers. Each side and layer has its own here: about 0.1M parameters each in its encoder.
 - MLP1 is 384 x 384: the residual needs it, and so does the 297K of Table 2; ReLU as in the code.
 - "Memory is fixed" for any L is wrong: max is not linear, so all L vectors are in the row.
 """
