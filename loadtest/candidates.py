@@ -5,8 +5,9 @@
 
 Bare costs are the parts with nothing around them, in one thread: the query graph on token ids, one
 blocking MGET and joining its values, the head in tiles. Ids are drawn at random for every request,
-queries in turn, and each request is followed by its bare parts on another draw, so both see the
-same machine. Fails when an answer is not 200 or not fully covered: degraded answers look fast.
+queries in turn (give more than requests plus warm-up, or the service answers from its query cache),
+and each request is followed by its bare parts on another draw, so both see the same machine. Fails
+when an answer is not 200 or not fully covered: degraded answers look fast.
 """
 
 import argparse
@@ -89,6 +90,7 @@ def _parts(bundle: Path, redis_url: str) -> Parts:
         sys.exit("this script measures WordPiece students; the bundle has a CWUB tokenizer")
     tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
     tokenizer.enable_truncation(manifest["tokenizer"]["query_tokens"])
+    tokenizer.no_padding()  # some files ask for a fixed length: one query needs none
     store = redis.Redis.from_url(redis_url)
     pattern = f"*:{manifest['vector_fingerprint'][:8]}.*:{{*"
     keys = list(store.scan_iter(match=pattern, count=5000))
