@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from model_store.manifest import Manifest
 from service import metrics
@@ -35,7 +35,10 @@ from service.worker import Worker
 
 router = APIRouter()
 
-_PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+_PROBLEM: dict[str, Any] = {
+    "description": Problem.__doc__,
+    "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+}
 _ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys(
     (400, 404, 413, 415, 422, 429, 503), _PROBLEM
 )
@@ -209,7 +212,11 @@ async def get_info(request: Request) -> Info:
     )
 
 
-@router.get("/metrics", summary="Prometheus metrics, summed over workers")
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics, summed over workers",
+    response_class=PlainTextResponse,
+)
 async def get_metrics(request: Request) -> Response:
     """Prometheus text format."""
     worker: Worker = request.app.state.worker

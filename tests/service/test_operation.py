@@ -60,7 +60,9 @@ def test_the_openapi_document_names_every_endpoint_and_error(service: Service) -
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         assert {"query", "product_ids"} <= set(schema["required"])
         for status in ("400", "404", "413", "415", "422", "429", "503"):
-            assert "application/problem+json" in operation["responses"][status]["content"]
+            assert list(operation["responses"][status]["content"]) == ["application/problem+json"]
+    (metrics_type,) = document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    assert service.client.get("/metrics").headers["content-type"].startswith(metrics_type)
     assert service.client.get("/docs").status_code == 200
 
 
