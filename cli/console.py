@@ -17,8 +17,9 @@ def say(text: str) -> None:
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people."""
-    table = Table(title=title, title_justify="left")
+    """A table for people, under its title: rich would wrap a title at the table's width."""
+    say(title)
+    table = Table()
     for column in columns:
         table.add_column(column)
     for row in rows:

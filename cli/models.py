@@ -56,7 +56,7 @@ def list_models(bundles: Bundles = DEFAULT_ROOT, as_json: Json = False) -> None:
                 entry["version"],
                 "yes" if entry["active"] else "",
                 entry["student"],
-                entry["roc_auc"],
+                "" if entry["roc_auc"] is None else f"{entry['roc_auc']:.4f}",
                 round(float(str(entry["bytes"])) / 1e6, 1),
                 str(entry["vector_fingerprint"])[:8],
                 entry["created"],
