@@ -37,6 +37,11 @@ class Service:
     client: httpx.Client
     log: Path
 
+    @property
+    def port(self) -> int:
+        """Port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
     def wait_for(self, path: str, status: int = 200) -> httpx.Response:
         """Asks until the status comes; the first moments of a service refuse the connection."""
         give_up = time.monotonic() + READY_WITHIN_S

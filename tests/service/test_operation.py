@@ -1,7 +1,9 @@
 """Health, models, info, metrics over several workers, and the OpenAPI document."""
 
+import json
 import os
 import signal
+import socket
 import time
 
 import httpx
@@ -78,6 +80,23 @@ def test_metrics_of_one_request(service: Service, ids: list[str]) -> None:
     ):
         assert counter(after, series) - counter(before, series) == grown, series
     assert counter(after, "winnow_inflight_candidates") == 0
+
+
+def test_a_client_that_has_gone_frees_its_work(service: Service, ids: list[str]) -> None:
+    """Ten thousand candidates, nobody waiting: the rest of the tiles is never scored."""
+    series = 'winnow_unscored_candidates_total{reason="deadline"}'
+    body = json.dumps({"query": "gone", "product_ids": (ids * 4)[:10_000], "deadline_ms": 60_000})
+    request = (
+        f"POST /score HTTP/1.1\r\nHost: winnow\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+    before = counter(service.client.get("/metrics").text, series)
+    give_up = time.monotonic() + 30
+    while counter(service.client.get("/metrics").text, series) == before:
+        assert time.monotonic() < give_up, "no abandoned request was cut short"
+        with socket.create_connection((service.client.base_url.host, service.port)) as hasty:
+            hasty.sendall(request)
+        time.sleep(0.1)
+    assert counter(service.client.get("/metrics").text, "winnow_inflight_candidates") == 0
 
 
 def workers_of(service: Service) -> list[int]:
