@@ -73,7 +73,7 @@ class Shed(ServiceError):
 
 
 class NotReady(ServiceError):
-    """The model is not loaded yet, or has no vector set to score with."""
+    """The model was refused when it was loaded, or has no vector set to score with."""
 
     status, title, retry_after_s = 503, "Not ready", 1
 
