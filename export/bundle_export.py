@@ -15,6 +15,7 @@ from export.checkpoint import Checkpoint
 from export.errors import ExportRefused
 from export.golden import ODD_TEXTS, TOLERANCE, Graphs, write_golden
 from export.graphs import WEIGHTS_FILE, SharedWeights, trace_graphs, with_float32_rows
+from export.kernel_weights import kernel_weights
 from export.pairs import Pairs
 from export.parity import (
     AUC_TOLERANCE,
@@ -22,14 +23,16 @@ from export.parity import (
     Sample,
     check_float32,
     check_int8,
+    check_native,
     passes,
     tile_independent,
 )
 from export.quantise import Tile, quantised_head, quantised_tower
-from export.sessions import by_query, open_graph, product_rows, query_rows
-from export.students.student import Segments, row_width
+from export.sessions import HeadRun, by_query, onnx_head, open_graph, product_rows, query_rows
+from export.students.student import DenseHead, Segments, row_width
 from model_store.bundle import GOLDEN_FILE, publish, write_manifest
 from model_store.errors import BundleExists
+from model_store.head_kernel import HeadKernel, kernel_paths, read_head, write_head
 from model_store.manifest import (
     BundleName,
     Calibration,
@@ -97,8 +100,11 @@ class _Build:
     weights: SharedWeights
     graphs: Graphs
     parity: list[Parity]
+    kernel: HeadKernel | None = None
 
     def file(self, name: GraphName, precision: Precision) -> Path:
+        if precision == "native":
+            return self.folder / "head.native.npz"
         return self.folder / (f"{name}.onnx" if precision == "float32" else f"{name}.int8.onnx")
 
     def add(self, name: GraphName, precision: Precision, model: ModelProto) -> ort.InferenceSession:
@@ -106,6 +112,16 @@ class _Build:
         self.weights.save(model, path)
         self.graphs[name, precision] = open_graph(path)
         return self.graphs[name, precision]
+
+    @property
+    def heads(self) -> dict[Precision, HeadRun]:
+        """The head in every precision that the bundle has."""
+        heads: dict[Precision, HeadRun] = {
+            precision: onnx_head(graph)
+            for (name, precision), graph in self.graphs.items()
+            if name == "head"
+        }
+        return heads if self.kernel is None else {**heads, "native": self.kernel.score}
 
     def remove(self, name: GraphName, precision: Precision) -> None:
         del self.graphs[name, precision]
@@ -139,7 +155,9 @@ def export_bundle(
             shutil.copyfile(checkpoint.folder / name, folder / name)
         build, gate = _float32_graphs(checkpoint, folder, gate_pairs, calibration_pairs)
         _check_product_precision(build, publication)
-        write_golden(folder / GOLDEN_FILE, build.graphs, checkpoint.tokenizer, gate_pairs)
+        write_golden(
+            folder / GOLDEN_FILE, build.graphs, build.heads, checkpoint.tokenizer, gate_pairs
+        )
         draft = _draft(checkpoint, publication, version, build, pairs)
         manifest = write_manifest(folder, draft)
         OnnxStudent.load(folder)  # what a server will do with it
@@ -188,9 +206,27 @@ def _float32_graphs(
         graph = build.add(name, "int8", model)
         entry = check_int8(name, graph, sample, gate.rows, head)
         build.parity.append(entry)
-        if not passes(entry) or (name == "head" and not tile_independent(graph, gate.rows)):
+        if not passes(entry) or (
+            name == "head" and not tile_independent(onnx_head(graph), gate.rows)
+        ):
             build.remove(name, "int8")
+    _add_kernel(build, checkpoint.student.dense_head(), sample, gate)
     return build, gate
+
+
+def _add_kernel(build: _Build, dense: DenseHead | None, sample: Sample, gate: Float32Gate) -> None:
+    """The fused head beside the head graph, if it passes the gate of an int8 head."""
+    if dense is None or not kernel_paths():
+        return
+    path = build.file("head", "native")
+    write_head(path, kernel_weights(dense))
+    kernel = HeadKernel(read_head(path), kernel_paths()[0])
+    entry = check_native(kernel.score, sample, gate.rows, build.graphs["head", "float32"])
+    build.parity.append(entry)
+    if passes(entry) and tile_independent(kernel.score, gate.rows):
+        build.kernel = kernel
+    else:
+        path.unlink()
 
 
 def _tiles(
@@ -225,6 +261,12 @@ def _draft(
         "product": "int8" if publication.int8_product else "float32",
         "head": "int8" if ("head", "int8") in build.graphs else "float32",
     }
+    if build.kernel is not None:
+        run["head"] = "native"
+    built: dict[GraphName, list[Precision]] = {
+        name: [precision for graph, precision in build.graphs if graph == name] for name in _NAMES
+    }
+    built["head"] = list(build.heads)
     student = checkpoint.student
     return Draft(
         format_version=1,
@@ -238,11 +280,7 @@ def _draft(
         row_dtype="float16",
         graphs={
             name: Graph(
-                files={
-                    precision: build.file(name, precision).name
-                    for graph, precision in build.graphs
-                    if graph == name
-                },
+                files={precision: build.file(name, precision).name for precision in built[name]},
                 run=run[name],
             )
             for name in _NAMES

@@ -15,7 +15,14 @@ from evaluation.metrics import roc_auc, spearman
 from export.errors import ExportRefused
 from export.pairs import Pairs
 from export.scoring import head_scores, tower_rows
-from export.sessions import float32_product_rows, pair_scores, product_rows, query_rows
+from export.sessions import (
+    HeadRun,
+    float32_product_rows,
+    onnx_head,
+    pair_scores,
+    product_rows,
+    query_rows,
+)
 from export.students.student import Student
 from export.tokens import TokenRows
 from model_store.manifest import GraphName, Parity, Precision
@@ -103,7 +110,7 @@ def check_float32(
     p_onnx = float32_product_rows(wide_product, sample.titles)
     from_product = head_scores(student, q_torch[q_row], p_onnx[p_row])
     expected_head = head_scores(student, q_torch[q_row], half_torch[p_row].astype(np.float32))
-    from_head = pair_scores(head, q_torch, half_torch, q_row, p_row)
+    from_head = pair_scores(onnx_head(head), q_torch, half_torch, q_row, p_row)
 
     parity = [
         _compare("query", "float32", sample, expected, from_query),
@@ -132,31 +139,39 @@ def check_int8(
     An int8 product graph encodes each title alone, as it will.
     """
     q_row, p_row = sample.query_row, sample.title_row
-    expected = pair_scores(head, rows.q, rows.P, q_row, p_row)
+    expected = pair_scores(onnx_head(head), rows.q, rows.P, q_row, p_row)
     q, P = rows.q, rows.P
     if name == "query":
         q = query_rows(int8, sample.queries)
     elif name == "product":
         P = product_rows(int8, sample.titles, alone=True)
-    got = pair_scores(int8 if name == "head" else head, q, P, q_row, p_row)
+    got = pair_scores(onnx_head(int8 if name == "head" else head), q, P, q_row, p_row)
     return _compare(name, "int8", sample, expected, got)
 
 
+def check_native(kernel: HeadRun, sample: Sample, rows: Rows, head: ort.InferenceSession) -> Parity:
+    """Scores of the fused head, against those of the float32 head graph."""
+    q_row, p_row = sample.query_row, sample.title_row
+    expected = pair_scores(onnx_head(head), rows.q, rows.P, q_row, p_row)
+    got = pair_scores(kernel, rows.q, rows.P, q_row, p_row)
+    return _compare("head", "native", sample, expected, got)
+
+
 def passes(parity: Parity) -> bool:
-    """Whether an int8 graph may be run: its ROC-AUC is the float32 graph's within AUC_TOLERANCE."""
+    """Whether an int8 graph or the fused head may be run: ROC-AUC within AUC_TOLERANCE."""
     if parity.auc is None or parity.auc_reference is None:
         return False
     return abs(parity.auc - parity.auc_reference) <= AUC_TOLERANCE
 
 
-def tile_independent(head: ort.InferenceSession, rows: Rows) -> bool:
+def tile_independent(head: HeadRun, rows: Rows) -> bool:
     """Whether a pair's score is the same, bit by bit, in tiles of any size."""
     q, P = rows.q[:1], rows.P[:_TILE_ROWS]
-    whole = head.run(["score"], {"q": q, "P": P})[0]
+    whole = head(q, P)
     return all(
         np.array_equal(
             whole[start : start + size],
-            head.run(["score"], {"q": q, "P": P[start : start + size]})[0],
+            head(q, P[start : start + size]),
         )
         for size in (1, 2, 7, 16)
         for start in range(0, len(P), size)

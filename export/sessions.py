@@ -1,5 +1,6 @@
 """ONNX graphs run over many texts or pairs, as a bundle runs them; torch is not involved."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.tokens import TokenRows
+
+HeadRun = Callable[[NDArray[np.float32], NDArray[np.float16]], NDArray[np.float32]]
+"""A head that runs: q [1, d_q], P [n, d_p] -> scores float32 [n]."""
 
 _TEXTS = 64  # titles per run of a float32 product graph, of like length
 
@@ -19,6 +23,16 @@ def open_graph(path: Path) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_head(graph: ort.InferenceSession) -> HeadRun:
+    """The head graph as a function."""
+
+    def run(q: NDArray[np.float32], P: NDArray[np.float16]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = graph.run(["score"], {"q": q, "P": P})[0]
+        return scores
+
+    return run
 
 
 def query_rows(graph: ort.InferenceSession, tokens: TokenRows) -> NDArray[np.float32]:
@@ -40,7 +54,7 @@ def float32_product_rows(graph: ort.InferenceSession, tokens: TokenRows) -> NDAr
 
 
 def pair_scores(
-    graph: ort.InferenceSession,
+    head: HeadRun,
     q: NDArray[np.float32],
     P: NDArray[np.float16],
     query_row: NDArray[np.int64],
@@ -49,8 +63,7 @@ def pair_scores(
     """Scores of pairs (q[query_row[i]], P[title_row[i]]), float32 [n]; one run per query."""
     scores = np.empty(len(query_row), dtype=np.float32)
     for members in by_query(query_row):
-        feeds = {"q": q[query_row[members[:1]]], "P": P[title_row[members]]}
-        scores[members] = graph.run(["score"], feeds)[0]
+        scores[members] = head(q[query_row[members[:1]]], P[title_row[members]])
     return scores
 
 

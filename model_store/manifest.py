@@ -12,9 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from model_store.errors import BundleRefused
 
-Precision = Literal["float32", "int8"]
+# native: the fused head of model_store/head.c, in int8 with scales of its own.
+Precision = Literal["float32", "int8", "native"]
 GraphName = Literal["query", "product", "head"]
 SortMode = Literal["default", "price", "sale"]
+
+# Rows per run of the head: fixed, so that ONNX Runtime's arena never grows with the biggest
+# request, and small enough that a tile's activations stay in the second-level cache. The deadline
+# is looked at between tiles.
+TILE = 512
 
 # A bundle is one flat folder: a plain file name can't escape it.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
@@ -195,6 +201,32 @@ def vector_fingerprint(manifest: Manifest) -> str:
             "width": manifest.product_row.width,
             "segments": manifest.product_row.segments,
             "dtype": manifest.row_dtype,
+        }
+    )
+
+
+def query_fingerprint(manifest: Manifest, precision: Precision) -> str:
+    """sha256 of everything that decides a query row of the query graph in this precision.
+
+    The two precisions make different rows, so their stored rows are kept apart. The external
+    weights of every graph lie in one of the vector files; the product graph is left out.
+    """
+    product = set(manifest.graphs["product"].files.values())
+    names = {
+        manifest.graphs["query"].files[precision],
+        *manifest.tokenizer.files,
+        *(name for name in manifest.vector_files if name not in product),
+    }
+    return _digest(
+        {
+            "graph": "query",
+            "files": {name: manifest.files[name].sha256 for name in names},
+            "precision": precision,
+            "tokenizer": manifest.tokenizer.kind,
+            "query_tokens": manifest.tokenizer.query_tokens,
+            "width": manifest.query_row.width,
+            "segments": manifest.query_row.segments,
+            "dtype": "float32",
         }
     )
 

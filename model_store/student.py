@@ -1,5 +1,9 @@
-"""OnnxStudent: runs a bundle's three graphs on ONNX Runtime; refuses one that has drifted."""
+"""OnnxStudent: runs a bundle's three graphs; refuses one that has drifted.
 
+Query and product graph run on ONNX Runtime; so does the head, or else its fused form (head_kernel).
+"""
+
+import logging
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,12 +16,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from model_store.bundle import GOLDEN_FILE, Bundle, open_bundle
 from model_store.errors import BundleDamaged, BundleRefused
-from model_store.manifest import Calibration, GraphName, Manifest, Precision
+from model_store.head_kernel import HeadKernel, KernelPath, fast_path, kernel_paths, read_head
+from model_store.manifest import TILE, Calibration, GraphName, Manifest, Precision
 from model_store.tokenizer import Tokenizer, open_tokenizer
 
-# Rows per run of the head: fixed, so that ONNX Runtime's arena never grows with the biggest
-# request, and small enough that a tile's activations stay in the second-level cache.
-TILE = 512
+log = logging.getLogger("winnow.student")
 
 _ORT_ERRORS = (
     ort_errors.Fail,
@@ -33,27 +36,47 @@ _ORT_ERRORS = (
 class OnnxStudent:
     """One verified student: text to rows, rows to scores. Safe to use from several threads."""
 
-    def __init__(self, bundle: Bundle, threads: int, run: dict[GraphName, Precision]) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int, tile: int, run: dict[GraphName, Precision]
+    ) -> None:
         """Use `load`; this makes the sessions but checks no golden row."""
         self.manifest: Manifest = bundle.manifest
         self.run = run
         self._folder = bundle.folder
         self._threads = threads
+        self._tile = tile
         self._tokenizer: Tokenizer = open_tokenizer(bundle.folder, bundle.manifest.tokenizer)
         self._query = self._session("query", run["query"])
-        self._head = self._session("head", run["head"])
+        self._kernel: HeadKernel | None = None
+        if run["head"] == "native":
+            weights = read_head(bundle.folder / bundle.manifest.graphs["head"].files["native"])
+            self._kernel = HeadKernel(weights, kernel_paths()[0])
+        else:
+            self._head = self._session("head", run["head"])
         # Encoding a catalogue is offline work: a server never holds the product graph's memory.
         self._product: ort.InferenceSession | None = None
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 1, precision: Precision | None = None) -> Self:
+    def load(
+        cls,
+        folder: Path,
+        *,
+        threads: int = 1,
+        tile: int = TILE,
+        precision: Precision | None = None,
+    ) -> Self:
         """Opens a bundle: checksums, then the golden rows through all three graphs.
 
         Args:
             folder: the bundle's version folder.
             threads: ONNX Runtime threads of one graph run.
-            precision: of the query and head graphs, in place of the manifest's choice. The product
-                graph always runs as the manifest says: another precision makes other rows.
+            tile: rows per run of the head.
+            precision: of the query and head graphs, in place of the manifest's choice, wherever
+                the bundle has it ("native" is a precision of the head alone). The product graph
+                always runs as the manifest says: another precision makes other rows.
+
+        A bundle that runs the native head falls back to ONNX Runtime's (int8, else float32) on a
+        machine without it; `run` and `kernel_path` say what is run.
 
         Raises:
             ModelStoreError: the bundle is missing, damaged, or refused by a check.
@@ -65,9 +88,23 @@ class OnnxStudent:
             for name in ("query", "head"):
                 if precision in bundle.manifest.graphs[name].files:
                     chosen[name] = precision
-        student = cls(bundle, threads, chosen)
+        if chosen["head"] == "native" and not _native_runs(asked=precision == "native"):
+            files = bundle.manifest.graphs["head"].files
+            chosen["head"] = "int8" if "int8" in files else "float32"
+            log.warning(
+                "%s: this machine has no fused head (%s): its %s head runs on ONNX Runtime",
+                bundle.manifest.name,
+                "no AVX2" if kernel_paths() else "not compiled: install with a C compiler present",
+                chosen["head"],
+            )
+        student = cls(bundle, threads, tile, chosen)
         student.check_golden()
         return student
+
+    @property
+    def kernel_path(self) -> KernelPath | None:
+        """Code path of the fused head; None where the head runs on ONNX Runtime."""
+        return None if self._kernel is None else self._kernel.path
 
     def encode_query(self, text: str) -> NDArray[np.float32]:
         """Query row, float32 [1, d_q]."""
@@ -101,15 +138,19 @@ class OnnxStudent:
     ) -> NDArray[np.float32]:
         """Raw scores, float32 [n] in [0, 1], of product rows P [n, d_p] for a query row q [1, d_q].
 
-        Runs in tiles of `TILE` rows; a score does not depend on the tile it falls into. `stop` is
+        Runs in tiles of `tile` rows; a score does not depend on the tile it falls into. `stop` is
         asked before each tile, and once it says yes the rest stays NaN (= not scored).
         """
         scores = np.full(len(P), np.nan, dtype=np.float32)
-        for start in range(0, len(P), TILE):
+        for start in range(0, len(P), self._tile):
             if stop():
                 break
-            tile = P[start : start + TILE]
-            scores[start : start + TILE] = self._head.run(["score"], {"q": q, "P": tile})[0]
+            rows = P[start : start + self._tile]
+            if self._kernel is not None:
+                scores[start : start + self._tile] = self._kernel.score(q, rows)
+            else:
+                feeds = {"q": q, "P": rows}
+                scores[start : start + self._tile] = self._head.run(["score"], feeds)[0]
         return scores
 
     def calibrate(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -177,6 +218,11 @@ class OnnxStudent:
             raise BundleDamaged(
                 f"{self.manifest.name}/{file}: ONNX Runtime can't load it: {reason}"
             ) from error
+
+
+def _native_runs(*, asked: bool) -> bool:
+    """Whether the fused head is used here: where it is fast, or where it was asked for by name."""
+    return fast_path() is not None or (asked and bool(kernel_paths()))
 
 
 def calibrated(raw: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float32]:

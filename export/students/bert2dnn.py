@@ -21,7 +21,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from export.students.bag import Bag
-from export.students.student import Segments, StudentConfig
+from export.students.student import DenseHead, Segments, StudentConfig, linear
 
 
 class Bert2DnnConfig(StudentConfig):
@@ -70,6 +70,16 @@ class Bert2DnnFc(nn.Module):
             x_NH = torch.relu(layer(x_NH))  # 1024 -> 256 -> 128 -> 64
         logit_N: Tensor = self.out(x_NH).squeeze(-1)
         return logit_N
+
+    def dense_head(self) -> DenseHead:
+        """The whole MLP: the query row is the bias of its first layer."""
+        last, last_bias = linear(self.out)
+        return DenseHead(
+            kind="mlp",
+            layers=(linear(self.W1_p), *(linear(layer) for layer in self.layers)),
+            last=last[:, 0],
+            last_bias=float(last_bias[0]),
+        )
 
     def forward(
         self, query_ids: Tensor, query_mask: Tensor, product_ids: Tensor, product_mask: Tensor

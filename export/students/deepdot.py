@@ -62,6 +62,9 @@ class DeepDot(nn.Module):
         """Logits, float32 [N], of q [N or 1, D] and p [N, D]."""
         return (q * p).sum(dim=-1) + self.b
 
+    def dense_head(self) -> None:
+        """A dot product has no layer to fuse."""
+
     def forward(
         self, query_ids: Tensor, query_mask: Tensor, product_ids: Tensor, product_mask: Tensor
     ) -> Tensor:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.students.encoder import EncoderConfig, build_encoder
-from export.students.student import Segments, StudentConfig
+from export.students.student import DenseHead, Segments, StudentConfig, linear
 
 # Logit of a masked key: its weight is exactly 0, yet a row of nothing else gives no NaN.
 _MASKED = -1e9
@@ -126,6 +126,19 @@ class ReprBert(nn.Module):
         # softmax over two classes is the sigmoid of the difference of their logits
         w_1R = self.W2.weight[1:] - self.W2.weight[:1]
         return functional.linear(x_NR, w_1R, self.W2.bias[1:] - self.W2.bias[:1]).squeeze(-1)
+
+    def dense_head(self) -> DenseHead:
+        """Interaction, MLP1 with its residual, and the difference of W2's two classes."""
+        W2_RC, b2_C = linear(self.W2)
+        return DenseHead(
+            kind="interaction",
+            layers=(linear(self.mlp1),),
+            last=W2_RC[:, 1] - W2_RC[:, 0],
+            last_bias=float(b2_C[1] - b2_C[0]),
+            vectors=len(self.cga_q),
+            width=self.config.projection,
+            pool=self.pool.detach().softmax(dim=0).numpy(),
+        )
 
     def forward(
         self, query_ids: Tensor, query_mask: Tensor, product_ids: Tensor, product_mask: Tensor

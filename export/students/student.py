@@ -5,10 +5,15 @@ a query row and a product row. `_NT` behind a name is its shape.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+from model_store.head_kernel import HeadKind
 
 Segments = dict[str, tuple[int, int]]
 """Named parts of a row: name -> (offset, width), in floats."""
@@ -18,6 +23,32 @@ class StudentConfig(BaseModel):
     """Sizes from which a student is built again; stored in student.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class DenseHead:
+    """A head that the fused kernel can run (model_store/head_kernel.py has the two formulas).
+
+    layers: weights float32 [in, out] and bias [out] of each; an mlp's first bias is the query row
+    last, last_bias: weights float32 [out] and bias of the logit
+    vectors, width, pool: of an interaction: L, D, and the weights of its first L - 1 layers
+    """
+
+    kind: HeadKind
+    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+    last: NDArray[np.float32]
+    last_bias: float
+    vectors: int = 0
+    width: int = 0
+    pool: NDArray[np.float32] | None = None
+
+
+def linear(layer: nn.Module) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights [in, out] and bias [out] (zeros where it has none) of an nn.Linear."""
+    state = layer.state_dict()
+    weights: NDArray[np.float32] = state["weight"].numpy().T.copy()
+    bias = state.get("bias")
+    return weights, np.zeros(weights.shape[1], np.float32) if bias is None else bias.numpy().copy()
 
 
 class Student(Protocol):
@@ -53,6 +84,10 @@ class Student(Protocol):
 
     def head(self, q: Tensor, p: Tensor) -> Tensor:
         """Logits, float32 [N]; q is [N, d_q], or [1, d_q] for one query and many products p."""
+        ...
+
+    def dense_head(self) -> DenseHead | None:
+        """The head as layers for the fused kernel; None where it is none of its two kinds."""
         ...
 
     def __call__(

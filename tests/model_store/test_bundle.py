@@ -9,7 +9,13 @@ import pytest
 
 from model_store.bundle import MANIFEST_FILE, open_bundle, publish, revise, write_manifest
 from model_store.errors import BundleDamaged, BundleExists, BundleNotFound, BundleRefused
-from model_store.manifest import Draft, bundle_fingerprint, parse_manifest, vector_fingerprint
+from model_store.manifest import (
+    Draft,
+    bundle_fingerprint,
+    parse_manifest,
+    query_fingerprint,
+    vector_fingerprint,
+)
 from model_store.registry import (
     DEFAULT_ROOT,
     activate,
@@ -177,7 +183,7 @@ def test_publishing_is_once_and_whole(root: Path, folder: Path, tmp_path: Path) 
 def test_a_revision_keeps_the_vectors_and_changes_the_bundle(root: Path, folder: Path) -> None:
     before = open_bundle(folder).manifest
     thresholds = before.thresholds.model_copy(update={"price": 0.75})
-    revised = revise(folder, root, {"version": "2", "thresholds": thresholds})
+    revised = revise(folder, root, {"version": "3", "thresholds": thresholds})
     after = open_bundle(revised).manifest
     assert after.thresholds.price == 0.75
     assert after.vector_fingerprint == before.vector_fingerprint
@@ -201,19 +207,46 @@ def test_the_vector_fingerprint_follows_the_rows_and_nothing_else(folder: Path) 
         )
 
 
+def test_the_query_fingerprint_follows_the_query_rows_and_nothing_else() -> None:
+    manifest = open_bundle(bundle_folder(DEFAULT_ROOT, "shop-reprbert")).manifest
+    fingerprint = query_fingerprint(manifest, "int8")
+    assert fingerprint != query_fingerprint(manifest, "float32")
+    assert fingerprint != manifest.vector_fingerprint
+    assert len(fingerprint) == 64
+    another = manifest.files["golden.npz"]
+    unrelated = ("head.onnx", "product.onnx", "product.int8.onnx", "query.onnx", "golden.npz")
+    same = manifest.model_copy(
+        update={
+            "files": manifest.files | dict.fromkeys(unrelated, another),
+            "tokenizer": manifest.tokenizer.model_copy(update={"product_tokens": 3}),
+            "product_row": manifest.query_row.model_copy(update={"width": 3, "segments": {}}),
+            "name": "x",
+        }
+    )
+    assert query_fingerprint(same, "int8") == fingerprint
+    changes: list[dict[str, object]] = [
+        {"files": manifest.files | {name: another}}
+        for name in ("query.int8.onnx", "vectors.weights", "tokenizer.json")
+    ]
+    changes.append({"tokenizer": manifest.tokenizer.model_copy(update={"query_tokens": 3})})
+    changes.append({"query_row": manifest.query_row.model_copy(update={"segments": {}})})
+    for change in changes:
+        assert query_fingerprint(manifest.model_copy(update=change), "int8") != fingerprint
+
+
 def test_the_registry_activates_and_rolls_back(root: Path, folder: Path) -> None:
-    revise(folder, root, {"version": "2"})
+    revise(folder, root, {"version": "3"})
     revise(folder, root, {"version": "10"})
-    assert find(root, NAME).versions == ["1", "2", "10"]
-    assert find(root, NAME).current == "1"
+    assert find(root, NAME).versions == ["2", "3", "10"]
+    assert find(root, NAME).current == "2"
     assert next_version(root, NAME) == "11"
     activate(root, NAME, "10")
     assert bundle_folder(root, NAME).name == "10"
-    assert rollback_target(root, NAME) == "1"
-    activate(root, NAME, "1")
+    assert rollback_target(root, NAME) == "2"
+    activate(root, NAME, "2")
     assert rollback_target(root, NAME) == "10"
-    with pytest.raises(BundleNotFound, match=r"no version '3'; published: 1, 2, 10"):
-        activate(root, NAME, "3")
+    with pytest.raises(BundleNotFound, match=r"no version '4'; published: 2, 3, 10"):
+        activate(root, NAME, "4")
 
 
 def test_a_registry_without_the_name_lists_those_there_are(root: Path, tmp_path: Path) -> None:
