@@ -6,18 +6,22 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vector_store.errors import SetCorrupt
-from vector_store.rows import record_bytes
+from vector_store.rows import RowDtype, record_bytes
+
+Holds = Literal["products", "queries"]
 
 
 class SetHeader(BaseModel):
     """Header of one vector set; immutable, unknown fields refused.
 
     set_id: first 8 hex digits of the fingerprint, a dot, the generation: `1f0c9a3e.2`
-    fingerprint: vector fingerprint, 64 hex digits: everything that decides a product row
+    fingerprint: 64 hex digits: the vector fingerprint, everything that decides a product row; of
+        a set of query rows the query fingerprint
     model: name and version of the bundle that encoded the rows
-    width: floats per row (d_p)
+    width: floats per row (d_p, or d_q of query rows)
+    dtype: float16 for product rows, float32 for query rows
     segments: name -> (offset, width) in floats, inside the row
-    bucket_count: buckets of the product ids; at most 1,000: a key has three digits for a bucket
+    bucket_count: buckets of the ids; at most 1,000: a key has three digits for a bucket
     count: rows in the set, right once it is sealed
     created, sealed: ISO 8601, UTC; sealed is None while the indexer still writes
     """
@@ -29,7 +33,7 @@ class SetHeader(BaseModel):
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     model: str
     width: Annotated[int, Field(ge=1)]
-    dtype: Literal["float16"]
+    dtype: RowDtype
     segments: dict[str, tuple[int, int]]
     bucket_count: Annotated[int, Field(ge=1, le=1000)] = 256
     count: Annotated[int, Field(ge=0)]
@@ -39,7 +43,12 @@ class SetHeader(BaseModel):
     @property
     def record_bytes(self) -> int:
         """Length of one stored record in bytes."""
-        return record_bytes(self.width)
+        return record_bytes(self.width, self.dtype)
+
+    @property
+    def holds(self) -> Holds:
+        """Whose rows these are: only query rows are stored as float32."""
+        return "queries" if self.dtype == "float32" else "products"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -7,13 +7,16 @@ Redis                                               LMDB
   progress  <ns>:progress:<set id>                    database meta, key progress:<set id>
   set list  <ns>:sets                                 (the header keys)
   live      <ns>:live, one field per fingerprint      database meta, key live:<fingerprint>
+  landing   <ns>:landing:<set id>, cluster only
 
-The bucket is a hash tag: a Redis cluster keeps all rows of one bucket in one slot.
+The bucket is a hash tag: a Redis cluster keeps all rows of one bucket in one slot. In a cluster
+<ns> is written {<ns>} in all keys but those of rows: they lie in one slot, where MULTI holds.
 """
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 from zlib import crc32
 
@@ -62,45 +65,74 @@ def stored_ids(ids: Sequence[str]) -> list[bytes]:
     return encoded
 
 
-class RedisKeys:
-    """Key names of one namespace in Redis."""
+def query_id(query: str) -> str:
+    """The id under which a query's row is stored: BLAKE2b-128 of the exact text, 32 hex digits.
 
-    def __init__(self, namespace: str) -> None:
+    A query may be longer than an id may be.
+    """
+    return blake2b(query.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+class RedisKeys:
+    """Key names of one namespace in Redis, on one server or in a cluster."""
+
+    def __init__(self, namespace: str, *, cluster: bool = False) -> None:
         if not re.fullmatch(r"[^{}\s\x00-\x1f]{1,64}", namespace):
             raise StoreError(
                 "expected a Redis namespace of 1 to 64 characters without braces and spaces "
                 f"(braces would move every row of a cluster into one slot), got {namespace!r}"
             )
         self.namespace = namespace
-        self.sets = f"{namespace}:sets"
-        self.live = f"{namespace}:live"
+        self._about_sets = f"{{{namespace}}}" if cluster else namespace
+        self.sets = f"{self._about_sets}:sets"
+        self.live = f"{self._about_sets}:live"
 
     def header(self, set_id: str) -> str:
-        return f"{self.namespace}:set:{set_id}"
+        return f"{self._about_sets}:set:{set_id}"
 
     def dropping(self, set_id: str) -> str:
-        return f"{self.namespace}:dropping:{set_id}"
+        return f"{self._about_sets}:dropping:{set_id}"
 
     def progress(self, set_id: str) -> str:
-        return f"{self.namespace}:progress:{set_id}"
+        return f"{self._about_sets}:progress:{set_id}"
+
+    def landing(self, set_id: str) -> str:
+        """While an insert is under way in a cluster: the rows that it adds."""
+        return f"{self._about_sets}:landing:{set_id}"
 
     def rows(self, set_id: str, bucket_count: int, raw_ids: Sequence[bytes]) -> list[bytes]:
         """Row keys; the bucket of an id is CRC-32 modulo the count, the same on every machine."""
         prefixes = _row_prefixes(self.namespace, set_id, bucket_count)
         return [prefixes[crc32(raw) % bucket_count] + raw for raw in raw_ids]
 
+    def row_prefixes(self, set_id: str, bucket_count: int) -> bytes:
+        """What row keys begin with, bucket by bucket, back to back: all are equally long."""
+        return _joined_row_prefixes(self.namespace, set_id, bucket_count)
+
+    def row_prefix(self, set_id: str) -> bytes:
+        """What all row keys of one set begin with, and no other key."""
+        return f"{self.namespace}:{set_id}:{{".encode()
+
+    def id_start(self, set_id: str) -> int:
+        """Where the product id begins in a row key."""
+        return len(_row_prefixes(self.namespace, set_id, 1)[0])
+
     def row_pattern(self, set_id: str) -> str:
         """SCAN pattern that matches the rows of one set and nothing else."""
         return f"{_escape_glob(f'{self.namespace}:{set_id}:')}{{[0-9][0-9][0-9]}}:*"
 
     def product_id(self, set_id: str, row_key: bytes) -> str:
-        prefix = _row_prefixes(self.namespace, set_id, 1)[0]
-        return row_key[len(prefix) :].decode()
+        return row_key[self.id_start(set_id) :].decode()
 
 
 @lru_cache(maxsize=64)
 def _row_prefixes(namespace: str, set_id: str, bucket_count: int) -> tuple[bytes, ...]:
     return tuple(f"{namespace}:{set_id}:{{{b:03d}}}:".encode() for b in range(bucket_count))
+
+
+@lru_cache(maxsize=64)
+def _joined_row_prefixes(namespace: str, set_id: str, bucket_count: int) -> bytes:
+    return b"".join(_row_prefixes(namespace, set_id, bucket_count))
 
 
 def _escape_glob(text: str) -> str:

@@ -3,6 +3,7 @@
 from vector_store.errors import SetNotFound
 from vector_store.header import SetHeader
 from vector_store.protocol import VectorStore
+from vector_store.rows import RowDtype
 
 
 def live_header(store: VectorStore, fingerprint: str, width: int) -> SetHeader:
@@ -25,12 +26,34 @@ def live_header(store: VectorStore, fingerprint: str, width: int) -> SetHeader:
             f"no live vector set with fingerprint {fingerprint[:8]} (sets in the store: "
             f"{others}); index the catalogue with this student first: winnow index"
         )
-    header = store.header(set_id)
-    if header.fingerprint != fingerprint or header.width != width or header.sealed is None:
+    return _fitting(store.header(set_id), fingerprint, width, "float16")
+
+
+def live_query_header(store: VectorStore, fingerprint: str, width: int) -> SetHeader | None:
+    """Header of the live, sealed set of query rows of one query graph; None where none is live.
+
+    Args:
+        store: where the sets are.
+        fingerprint: the query fingerprint of the graph that is run.
+        width: d_q, floats per row.
+
+    Raises:
+        SetNotFound: there is one that is not sealed or does not fit.
+        StoreError: the store failed.
+    """
+    set_id = store.live(fingerprint)
+    if set_id is None:
+        return None
+    return _fitting(store.header(set_id), fingerprint, width, "float32")
+
+
+def _fitting(header: SetHeader, fingerprint: str, width: int, dtype: RowDtype) -> SetHeader:
+    fits = (header.fingerprint, header.width, header.dtype) == (fingerprint, width, dtype)
+    if not fits or header.sealed is None:
         raise SetNotFound(
-            f"vector set {set_id} does not hold rows of this student: expected a sealed set with "
-            f"fingerprint {fingerprint[:8]} and width {width}, got fingerprint "
-            f"{header.fingerprint[:8]}, width {header.width}, "
-            f"{'sealed' if header.sealed else 'not sealed'}; index the catalogue again"
+            f"vector set {header.set_id} does not hold rows of this student: expected a sealed set "
+            f"with fingerprint {fingerprint[:8]} and width {width} of {dtype}, got fingerprint "
+            f"{header.fingerprint[:8]}, width {header.width} of {header.dtype}, "
+            f"{'sealed' if header.sealed else 'not sealed'}; index again"
         )
     return header

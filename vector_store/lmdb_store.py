@@ -9,7 +9,10 @@ import lmdb
 
 from vector_store import keys, rules
 from vector_store.header import SetHeader, parse_header
+from vector_store.ids import ProductIds
 from vector_store.lmdb_environment import acquire, release, translated
+from vector_store.rows import Rows, unpack
+from vector_store.watch import NothingToWatch, Watcher
 
 SCAN_BATCH: Final = 1000
 
@@ -73,12 +76,10 @@ class LmdbStore:
         return self._meta(keys.lmdb_progress(set_id))
 
     def get(self, header: SetHeader, ids: Sequence[str]) -> list[bytes | None]:
-        raw_ids = keys.lookup_ids(ids)
-        with self._reading(keys.lmdb_rows(header.set_id)) as txn:
-            if txn is None:
-                return [None] * len(raw_ids)
-            read = txn.get
-            return [read(raw) for raw in raw_ids]
+        return self._records(header.set_id, keys.lookup_ids(ids))
+
+    def fetch(self, header: SetHeader, ids: ProductIds) -> Rows:
+        return unpack(self._records(header.set_id, ids.lookup_ids()), header.width)
 
     def scan(self, header: SetHeader) -> Iterator[list[tuple[str, bytes]]]:
         # A read transaction per batch: one that stayed open for the whole scan would keep the
@@ -128,6 +129,10 @@ class LmdbStore:
                 # next set, and a thread still holding it would read rows of another model.
                 txn.drop(rows, delete=False)
 
+    def watch(self, header: SetHeader, watcher: Watcher) -> NothingToWatch:  # noqa: ARG002
+        watcher.ready()
+        return NothingToWatch()
+
     def ping(self) -> None:
         self._meta(keys.LMDB_HEADER_PREFIX)
 
@@ -135,6 +140,13 @@ class LmdbStore:
         if not self._closed:
             self._closed = True
             release(self._shared)
+
+    def _records(self, set_id: str, raw_ids: Sequence[bytes]) -> list[bytes | None]:
+        with self._reading(keys.lmdb_rows(set_id)) as txn:
+            if txn is None:
+                return [None] * len(raw_ids)
+            read = txn.get
+            return [read(raw) for raw in raw_ids]
 
     def _meta(self, key: bytes) -> bytes | None:
         with self._reading(keys.LMDB_META) as txn:

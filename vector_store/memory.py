@@ -6,6 +6,9 @@ from typing import Final
 
 from vector_store import rules
 from vector_store.header import SetHeader
+from vector_store.ids import ProductIds
+from vector_store.rows import Rows, unpack
+from vector_store.watch import NothingToWatch, Watcher
 
 SCAN_BATCH: Final = 1000
 
@@ -59,6 +62,9 @@ class MemoryStore:
         rows = self._rows.get(header.set_id, {})
         return [rows.get(product_id) for product_id in ids]
 
+    def fetch(self, header: SetHeader, ids: ProductIds) -> Rows:
+        return unpack(self.get(header, ids.strings()), header.width)
+
     def scan(self, header: SetHeader) -> Iterator[list[tuple[str, bytes]]]:
         with self._lock:
             pairs = list(self._rows.get(header.set_id, {}).items())
@@ -79,6 +85,10 @@ class MemoryStore:
             self._headers.pop(header.set_id, None)
             self._rows.pop(header.set_id, None)
             self._progress.pop(header.set_id, None)
+
+    def watch(self, header: SetHeader, watcher: Watcher) -> NothingToWatch:  # noqa: ARG002
+        watcher.ready()
+        return NothingToWatch()
 
     def ping(self) -> None:
         """Memory always answers."""

@@ -6,14 +6,16 @@ from vector_store.errors import StoreError
 from vector_store.lmdb_store import LmdbStore
 from vector_store.memory import MemoryStore
 from vector_store.protocol import VectorStore
+from vector_store.redis_cluster import RedisClusterStore
 from vector_store.redis_store import RedisStore
 from vector_store.redis_url import parse_redis_url
 
 
 def open_store(url: str, *, read_only: bool = False, timeout_ms: int = 100) -> VectorStore:
-    """Open `memory:`, `lmdb:PATH` or `redis://...` (also `rediss://`, `unix://`).
+    """Open `memory:`, `lmdb:PATH`, `redis://...` (also `rediss://`, `unix://`) or a Redis Cluster.
 
-    url: a Redis URL may carry user and password (percent-encoded), `/db` and `?ns=` (namespace)
+    url: a Redis URL may carry user and password (percent-encoded), `/db` and `?ns=` (namespace);
+        a cluster is `redis+cluster://host:port[,host:port...]/?ns=` (also `rediss+cluster://`)
     read_only: refuse every write; an LMDB folder must then exist
     timeout_ms: longest wait for one answer of Redis; connecting waits for the first call
 
@@ -23,6 +25,8 @@ def open_store(url: str, *, read_only: bool = False, timeout_ms: int = 100) -> V
     scheme, _, rest = url.partition(":")
     if scheme in ("redis", "rediss", "unix") and rest.startswith("//"):
         return RedisStore(parse_redis_url(url), timeout_ms=timeout_ms, read_only=read_only)
+    if scheme in ("redis+cluster", "rediss+cluster") and rest.startswith("//"):
+        return RedisClusterStore(parse_redis_url(url), timeout_ms=timeout_ms, read_only=read_only)
     if scheme == "lmdb" and rest and not rest.startswith("//"):
         return LmdbStore(Path(rest), read_only=read_only)
     if url == "memory:":
@@ -31,6 +35,7 @@ def open_store(url: str, *, read_only: bool = False, timeout_ms: int = 100) -> V
         return MemoryStore()
     raise StoreError(
         "expected a store URL of the form memory:, lmdb:PATH (one colon, no slashes before the "
-        "path) or redis://[user:password@]host:port/db?ns=NAMESPACE (also rediss:// and "
-        f"unix://PATH), got {scheme + ':' if rest else scheme!r}..."
+        "path) or redis://[user:password@]host:port/db?ns=NAMESPACE (also rediss://, "
+        "unix://PATH and redis+cluster://host:port,host:port/?ns=NAMESPACE), "
+        f"got {scheme + ':' if rest else scheme!r}..."
     )

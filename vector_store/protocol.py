@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from vector_store.header import SetHeader
+from vector_store.ids import ProductIds
+from vector_store.rows import Rows
+from vector_store.watch import Watch, Watcher
 
 
 class VectorStore(Protocol):
     """Product rows in vector sets, and one live set per fingerprint.
 
-    `get` may be called from several threads at once. Every method may raise StoreError, and
-    StoreUnavailable when the same call may succeed later.
+    `get` and `fetch` may be called from several threads at once. Every method may raise StoreError,
+    and StoreUnavailable when the same call may succeed later.
     """
 
     @property
@@ -31,8 +34,8 @@ class VectorStore(Protocol):
     def put_header(self, header: SetHeader) -> None:
         """Create a set, or replace its header: progress of the count, sealing.
 
-        A change of fingerprint, width or bucket count is refused, and so is opening a sealed set
-        again: the rows that are there would be read wrongly.
+        A change of fingerprint, width, dtype or bucket count is refused, and so is opening a
+        sealed set again: the rows that are there would be read wrongly.
         """
 
     def insert(
@@ -43,7 +46,8 @@ class VectorStore(Protocol):
         An id twice in the batch: its first record is kept. Rows and `progress` (any bytes the
         indexer needs to resume) land together or not at all, so a killed indexer finds in
         `progress` exactly what its rows say. If StoreUnavailable leaves it open whether the batch
-        landed, insert it again: nothing is counted twice in the store.
+        landed, insert it again: nothing is counted twice in the store. A Redis Cluster has no
+        transaction over its servers: what holds there is told at RedisClusterStore.insert.
 
         Raises:
             InvalidId, InvalidRow: something in the batch cannot be stored; nothing was.
@@ -60,11 +64,18 @@ class VectorStore(Protocol):
         An id that no store can hold (empty, too long) has no record: None, not an error.
         """
 
+    def fetch(self, header: SetHeader, ids: ProductIds) -> Rows:
+        """Product rows aligned with `ids`: what unpacking the records of `get` gives, sooner.
+
+        For sets of product rows, which are float16.
+        """
+
     def scan(self, header: SetHeader) -> Iterator[list[tuple[str, bytes]]]:
         """All (id, record) pairs of a set, in batches of bounded size and in any order.
 
         On Redis an id may come back in a later batch, with the same record (that is how SCAN
-        works); memory stays flat because nobody remembers them all. Count distinct ids.
+        works); memory stays flat because nobody remembers them all. Count distinct ids. In a
+        cluster a key is missed if its slot moves, during the scan, to a server already scanned.
         """
 
     def live(self, fingerprint: str) -> str | None:
@@ -83,6 +94,13 @@ class VectorStore(Protocol):
 
         Raises:
             StoreError: the set is live.
+        """
+
+    def watch(self, header: SetHeader, watcher: Watcher) -> Watch:
+        """Tell `watcher` when rows of this set change, from now until the watch is closed.
+
+        Returns at once and raises nothing: a store that cannot be watched now is one whose
+        watcher is not ready. In memory and in LMDB rows never change while their set exists.
         """
 
     def ping(self) -> None:

@@ -14,7 +14,11 @@ REPLICA: Final = (
     "is a read-only replica and stored nothing; give the URL of the primary and run the same "
     "command again"
 )
-CLUSTER: Final = "is part of a Redis Cluster; give the URL of a standalone server"
+CLUSTER: Final = (
+    "is part of a Redis Cluster; give its URL as redis+cluster://host:port[,host:port...]/"
+)
+NO_CLUSTER: Final = "is no Redis Cluster; give its URL as redis://host:port/db"
+UNSETTLED: Final = "is moving slots or failing over; the same call may succeed later"
 
 TABLE: Final[tuple[tuple[type[Exception], type[StoreError], str], ...]] = (
     (redis.TimeoutError, StoreUnavailable, "did not answer within {timeout_ms} ms"),
@@ -34,6 +38,15 @@ TABLE: Final[tuple[tuple[type[Exception], type[StoreError], str], ...]] = (
     (redis.RedisError, StoreError, "refused the command"),
 )
 
+CLUSTER_TABLE: Final[tuple[tuple[type[Exception], type[StoreError], str], ...]] = (
+    (redis.MasterDownError, StoreUnavailable, "is a replica that has lost its primary"),
+    (redis.ClusterDownError, StoreUnavailable, UNSETTLED),
+    (redis.TryAgainError, StoreUnavailable, UNSETTLED),
+    (redis.AskError, StoreUnavailable, UNSETTLED),
+    (redis.SlotNotCoveredError, StoreUnavailable, "has slots without a node"),
+    (redis.RedisClusterException, StoreUnavailable, "cannot be reached"),
+)
+
 
 def translate(error: redis.RedisError, url: str, timeout_ms: int) -> StoreError:
     """The StoreError for an error of redis-py, its reason included; `url` without a password."""
@@ -49,3 +62,25 @@ def translate(error: redis.RedisError, url: str, timeout_ms: int) -> StoreError:
         if isinstance(error, kind):
             return store_error(f"Redis at {url} {advice.format(timeout_ms=timeout_ms)} ({reason})")
     return StoreError(f"Redis at {url} failed ({reason})")
+
+
+def translate_cluster(
+    error: redis.RedisError | redis.RedisClusterException, url: str, timeout_ms: int
+) -> StoreError:
+    """As translate, for a store in a Redis Cluster: there a redirection is nobody's mistake."""
+    # No node could give the slot map: what the last one said is behind redis-py's own words.
+    cause: BaseException | None = error
+    while isinstance(cause, redis.RedisClusterException):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, redis.RedisError):
+        error = cause
+    if "cluster support disabled" in str(error):
+        return StoreError(f"Redis at {url} {NO_CLUSTER} ({error})")
+    if isinstance(error, redis.WatchError) and isinstance(error.__context__, redis.RedisError):
+        error = error.__context__
+    for kind, store_error, advice in CLUSTER_TABLE:
+        if isinstance(error, kind):
+            return store_error(f"Redis Cluster at {url} {advice} ({str(error)[:300]})")
+    if isinstance(error, redis.RedisError):
+        return translate(error, url, timeout_ms)
+    return StoreError(f"Redis Cluster at {url} failed ({error})")

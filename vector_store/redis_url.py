@@ -20,21 +20,27 @@ PARAMETERS: Final = {
     "redis": ("db", "ns"),
     "rediss": ("db", "ns", *TLS),
     "unix": ("db", "ns", *LOGIN),
+    "redis+cluster": ("ns",),
+    "rediss+cluster": ("ns", *TLS),
 }
+CLUSTER: Final = "+cluster"
+DEFAULT_PORT: Final = 6379
 
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
     """A Redis URL taken apart.
 
-    connect: for redis-py, login included; never show it
+    connect: for redis-py, login included; never show it. Of a cluster: its first node
     shown: the same without the password
     namespace: first part of every key
+    nodes: (host, port) of the nodes of a cluster that were named; none where it is one server
     """
 
     connect: str
     shown: str
     namespace: str
+    nodes: tuple[tuple[str, int], ...] = ()
 
     def __repr__(self) -> str:
         return f"RedisUrl({self.shown!r})"
@@ -42,6 +48,9 @@ class RedisUrl:
 
 def parse_redis_url(url: str) -> RedisUrl:
     """Take `redis://[user:password@]host:port/db?ns=...` apart; also rediss:// and unix://.
+
+    A cluster is `redis+cluster://[user:password@]host:port[,host:port...]/?ns=...`, over TLS
+    `rediss+cluster://...`: any of its nodes, one is enough while that node is up.
 
     Raises:
         StoreError: the URL cannot be read, or has a parameter that is not known. Timeouts are no
@@ -60,8 +69,16 @@ def parse_redis_url(url: str) -> RedisUrl:
     if database and not database.isdecimal():
         raise StoreError(f"expected a database number in the Redis URL, got {database!r}")
     namespace = parameters.pop("ns", DEFAULT_NAMESPACE)
-    connect = _joined(parts, parts.netloc, urlencode(parameters))
-    return RedisUrl(connect, _without_password(parts), namespace)
+    shown = _without_password(parts)
+    nodes: tuple[tuple[str, int], ...] = ()
+    if parts.scheme.endswith(CLUSTER):
+        if int(database or 0):
+            raise StoreError(f"expected no database number (a cluster has none), got {database}")
+        login, at, places = parts.netloc.rpartition("@")
+        nodes = tuple(_place(place) for place in places.split(","))
+        netloc = f"{login}{at}{places.partition(',')[0]}"
+        parts = parts._replace(scheme=parts.scheme.removesuffix(CLUSTER), netloc=netloc, path="")
+    return RedisUrl(_joined(parts, parts.netloc, urlencode(parameters)), shown, namespace, nodes)
 
 
 def _split(url: str) -> SplitResult:
@@ -72,7 +89,11 @@ def _split(url: str) -> SplitResult:
     )
     try:
         parts = urlsplit(url)
-        _ = parts.port  # read to have it checked
+        if parts.scheme.endswith(CLUSTER):
+            for place in parts.netloc.rpartition("@")[2].split(","):
+                _place(place)
+        else:
+            _ = parts.port  # read to have it checked
     except ValueError:
         raise unreadable from None
     if parts.fragment or (parts.scheme != "unix" and "@" in parts.path + parts.query):
@@ -80,6 +101,14 @@ def _split(url: str) -> SplitResult:
     if parts.scheme == "unix" and not parts.path:
         raise StoreError("expected unix:///path/to/redis.sock, got a URL without a path")
     return parts
+
+
+def _place(text: str) -> tuple[str, int]:
+    """Host and port of one node; ValueError where there is no host or the port is none."""
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(text)
+    return parts.hostname, parts.port or DEFAULT_PORT
 
 
 def _without_password(parts: SplitResult) -> str:

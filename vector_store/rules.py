@@ -23,7 +23,7 @@ def check_replaceable(stored: SetHeader | None, header: SetHeader) -> None:
     """Refuse a header that says something else of the rows already stored under its id."""
     if stored is None:
         return
-    for field in ("fingerprint", "width", "bucket_count"):
+    for field in ("fingerprint", "width", "dtype", "bucket_count"):
         expected, got = getattr(stored, field), getattr(header, field)
         if expected != got:
             raise StoreError(

@@ -55,3 +55,9 @@ def records_of() -> Callable[..., list[bytes]]:
 def shared_redis_url(redis_url: str) -> str:
     """The shared Redis with a namespace of glob characters that no other test uses."""
     return f"{redis_url}?ns=t*[{uuid4().hex}]?"
+
+
+@pytest.fixture
+def shared_cluster_url(redis_cluster_url: str) -> str:
+    """The shared cluster, likewise."""
+    return f"{redis_cluster_url}?ns=t*[{uuid4().hex}]?"

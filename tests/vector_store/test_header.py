@@ -33,6 +33,13 @@ def test_a_header_survives_json() -> None:
     assert parse_header("0123abcd.1", header.model_dump_json().encode()) == header
 
 
+def test_the_dtype_says_whose_rows_they_are() -> None:
+    assert SetHeader.model_validate(header_fields()).holds == "products"
+    header = SetHeader.model_validate(header_fields() | {"dtype": "float32"})
+    assert header.holds == "queries"
+    assert header.record_bytes == 4 * 256 + 12
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -44,7 +51,7 @@ def test_a_header_survives_json() -> None:
         ("fingerprint", "0123abcd", "fingerprint"),
         ("fingerprint", FINGERPRINT.upper(), "fingerprint"),
         ("width", 0, "width"),
-        ("dtype", "float32", "dtype"),
+        ("dtype", "float64", "dtype"),
         ("segments", {"p1": [0, 257]}, "segment 'p1' .* lies outside the row of 256 floats"),
         ("segments", {"p1": [-1, 2]}, "segment 'p1'"),
         ("segments", {"p1": [0, 0]}, "segment 'p1'"),

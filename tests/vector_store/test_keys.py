@@ -1,6 +1,7 @@
 """Key names: stable, apart from each other, safe for any product id."""
 
 import re
+from hashlib import blake2b
 from zlib import crc32
 
 import pytest
@@ -13,6 +14,7 @@ from vector_store.keys import (
     MAX_ID_BYTES,
     RedisKeys,
     lookup_ids,
+    query_id,
     stored_ids,
 )
 
@@ -83,6 +85,13 @@ def test_no_product_has_the_bytes_that_stand_for_an_impossible_id() -> None:
     for raw in (IMPOSSIBLE_ID, *lookup_ids([SURROGATE])):
         with pytest.raises(UnicodeDecodeError):
             raw.decode()
+
+
+def test_a_query_of_any_length_has_an_id_of_its_own() -> None:
+    assert query_id("red shoe") == blake2b(b"red shoe", digest_size=16).hexdigest()
+    queries = ["", " ", "red shoe", "red shoe ", "Red shoe", "鞋" * 1000, SURROGATE]
+    assert len({query_id(query) for query in queries}) == len(queries)
+    assert all(re.fullmatch("[0-9a-f]{32}", query_id(query)) for query in queries)
 
 
 def test_an_id_of_the_longest_length_is_stored() -> None:

@@ -8,6 +8,7 @@ from vector_store.errors import StoreError
 from vector_store.lmdb_store import LmdbStore
 from vector_store.memory import MemoryStore
 from vector_store.open import open_store
+from vector_store.redis_cluster import RedisClusterStore
 from vector_store.redis_store import RedisStore
 from vector_store.redis_url import parse_redis_url
 
@@ -24,6 +25,8 @@ def test_each_scheme_opens_its_store(tmp_path: Path) -> None:
             "rediss://h?ssl_ca_certs=ca.pem",
         ),
         (open_store("unix:///run/redis.sock"), RedisStore, "unix:///run/redis.sock"),
+        (open_store("redis+cluster://h:1,i"), RedisClusterStore, "redis+cluster://h:1,i"),
+        (open_store("rediss+cluster://h/"), RedisClusterStore, "rediss+cluster://h/"),
     ]
     for store, kind, url in stores:
         assert isinstance(store, kind)
@@ -86,6 +89,12 @@ def test_a_timeout_must_be_positive() -> None:
         ("unix://?db=1", "without a path"),
         ("redis://h?ns=", "expected a Redis namespace"),
         ("redis://h?ns=a%7Bb", "expected a Redis namespace"),
+        ("redis+cluster://h/1", "expected no database number .* got 1"),
+        ("redis+cluster://h?db=0", "parameters ns in a redis.cluster:// URL, got 'db'"),
+        ("redis+cluster://h:1,h:99999", "cannot read the Redis URL"),
+        ("redis+cluster://:secret@h:1,,i", "cannot read the Redis URL"),
+        ("redis+cluster://:se/cret@h", "cannot read the Redis URL"),
+        ("redis+cluster://", "cannot read the Redis URL"),
     ],
 )
 def test_a_redis_url_that_cannot_be_used_says_why(url: str, message: str) -> None:
@@ -93,6 +102,14 @@ def test_a_redis_url_that_cannot_be_used_says_why(url: str, message: str) -> Non
         open_store(url)
     assert "cret" not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+def test_a_cluster_url_is_taken_apart() -> None:
+    parsed = parse_redis_url("rediss+cluster://u:p%40w@h:1,[::1]:2,i/?ns=x&ssl_ca_certs=ca.pem")
+    assert parsed.connect == "rediss://u:p%40w@h:1?ssl_ca_certs=ca.pem"
+    assert parsed.shown == "rediss+cluster://u:***@h:1,[::1]:2,i/?ns=x&ssl_ca_certs=ca.pem"
+    assert parsed.namespace == "x"
+    assert parsed.nodes == (("h", 1), ("::1", 2), ("i", 6379))
 
 
 @pytest.mark.parametrize(

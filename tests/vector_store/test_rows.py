@@ -80,6 +80,53 @@ def test_any_bytes_unpack_to_finite_rows_and_a_status(records: list[bytes | None
         assert status == FOUND or not row.any()
 
 
+@settings(deadline=None)
+@given(
+    rows=hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(0, 20), st.integers(1, 33)),
+        elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
+    )
+)
+def test_query_rows_come_back_bit_for_bit(rows: NDArray[np.float32]) -> None:
+    n, width = rows.shape
+    records = pack(rows, np.ones(n, np.uint64), 7, "float32")
+    assert [len(record) for record in records] == [record_bytes(width, "float32")] * n
+    back = unpack(records, width, "float32")
+    assert back.values.dtype == np.float32
+    assert back.values.tobytes() == rows.tobytes()
+    assert back.status.tolist() == [FOUND] * n
+    assert text_hashes(records).tolist() == [1] * n
+
+
+@pytest.mark.parametrize(
+    ("damage", "status"),
+    [
+        (lambda record: None, MISSING),
+        (lambda record: record[:-1], CORRUPT),
+        (lambda record: struct.pack("<f", float("nan")) + record[4:], CORRUPT),
+        (lambda record: record[:4] + struct.pack("<f", -float("inf")) + record[8:], CORRUPT),
+        (lambda record: struct.pack("<f", float(np.finfo(np.float32).max)) + record[4:], FOUND),
+        # As float16 these would be not numbers; they are ordinary halves of a float32.
+        (lambda record: b"\xff\x7f\x00\x00" + record[4:], FOUND),
+    ],
+    ids=["absent", "short", "nan", "-inf", "largest", "halves"],
+)
+def test_a_bad_query_record_does_not_touch_its_neighbours(damage, status) -> None:  # type: ignore[no-untyped-def]
+    rows = some_rows(3).astype(np.float32)
+    first, middle, last = pack(rows, np.ones(3, np.uint64), 7, "float32")
+    back = unpack([first, damage(middle), last], WIDTH, "float32")
+    assert back.status.tolist() == [FOUND, status, FOUND]
+    np.testing.assert_array_equal(back.values[[0, 2]], rows[[0, 2]])
+    assert status == FOUND or not back.values[1].any()
+
+
+def test_a_record_of_the_other_dtype_is_corrupt() -> None:
+    assert unpack(some_records(1), WIDTH, "float32").status.tolist() == [CORRUPT]
+    with pytest.raises(InvalidRow, match=r"expected rows float32 .* got float16"):
+        pack(some_rows(1), np.ones(1, np.uint64), 0, "float32")
+
+
 def test_a_record_is_row_then_hash_then_time() -> None:
     (record,) = pack(
         np.array([[1.0, -2.0]], np.float16), np.array([text_hash("red shoe")], np.uint64), 7

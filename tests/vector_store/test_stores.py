@@ -1,4 +1,4 @@
-"""One suite for every vector store: memory, LMDB and a real Redis."""
+"""One suite for every vector store: memory, LMDB, a real Redis and a real Redis Cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +10,7 @@ import pytest
 
 from vector_store.errors import InvalidId, InvalidRow, SetNotFound, StoreError
 from vector_store.header import SetHeader
+from vector_store.ids import ProductIds
 from vector_store.open import open_store
 from vector_store.protocol import VectorStore
 from vector_store.rows import CORRUPT, FOUND, MISSING, unpack
@@ -41,13 +42,15 @@ ODD_IDS = [
 ]
 
 
-@pytest.fixture(params=["memory", "lmdb", "redis"])
+@pytest.fixture(params=["memory", "lmdb", "redis", "cluster"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
     url = "memory:"
     if request.param == "lmdb":
         url = f"lmdb:{tmp_path / 'rows'}"
     if request.param == "redis":
         url = request.getfixturevalue("shared_redis_url")
+    if request.param == "cluster":
+        url = request.getfixturevalue("shared_cluster_url")
     opened = open_store(url, timeout_ms=TIMEOUT_MS)
     yield opened
     opened.close()
@@ -98,6 +101,7 @@ def test_a_header_is_replaced_while_indexing_and_when_sealing(
     [
         ({"fingerprint": "0123abcd" + "0" * 56}, "has fingerprint 0123abcd0123.*next generation"),
         ({"width": 5, "segments": {}}, "has width 4, the new header 5"),
+        ({"dtype": "float32"}, "has dtype float16, the new header float32"),
         ({"bucket_count": 16}, "has bucket_count 256, the new header 16"),
         ({"sealed": None}, "is sealed since 2024-05-01T11:00:00Z and cannot be opened again"),
     ],
@@ -241,6 +245,37 @@ def test_five_thousand_ids_in_one_get(
     assert rows.status.tolist() == [FOUND if i % 7 else MISSING for i in order]
     np.testing.assert_array_equal(rows.values[:, 0], [i % 2048 if i % 7 else 0 for i in order])
     assert everything(store, header) == {ids[i]: records[i] for i in present}
+
+
+@pytest.mark.parametrize("n", [0, 1, 249, 250, 251, 1000, 3001])
+def test_fetch_is_what_get_has_unpacked(
+    store: VectorStore, header_of: HeaderOf, records_of: RecordsOf, n: int
+) -> None:
+    header = header_of(width=33)
+    store.put_header(header)
+    known = [f"product {i}" for i in range(500)] + ODD_IDS + ["nan"]
+    records = records_of(len(known), width=33)
+    records[-1] = np.full(33, np.nan, np.float16).tobytes() + records[-1][66:]
+    store.insert(header, known, records, b"")
+    strings = [*known, "none", "", "x" * 257, "鞋" * 86, "a\ud800"]
+    ids = Random(n).choices(strings, k=n)
+    rows = store.fetch(header, ProductIds.from_strings(ids))
+    expected = unpack(store.get(header, ids), header.width)
+    assert rows.values.shape == (n, 33)
+    assert rows.values.dtype == np.float16
+    assert rows.values.flags.c_contiguous
+    assert rows.values.tobytes() == expected.values.tobytes()
+    assert rows.status.tolist() == expected.status.tolist()
+    if n > 3000:
+        assert set(rows.status.tolist()) == {FOUND, MISSING, CORRUPT}
+
+
+def test_nothing_is_fetched_from_a_set_that_is_not_there(
+    store: VectorStore, header_of: HeaderOf
+) -> None:
+    rows = store.fetch(header_of(), ProductIds.from_strings(["a", "b"]))
+    assert rows.status.tolist() == [MISSING, MISSING]
+    assert not rows.values.any()
 
 
 def test_a_row_that_is_not_finite_comes_back_corrupt(

@@ -1,0 +1,100 @@
+"""The product ids of one request, as bytes from the body to the store: no Python string per id."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vector_store.keys import IMPOSSIBLE_ID, MAX_ID_BYTES
+from vector_store.rows_library import LIBRARY, address, checked
+
+_UNUSUAL: Final = -2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProductIds:
+    """n product ids, in order; those that no store can hold (empty, too long) may be among them.
+
+    blob: the ids in UTF-8, back to back
+    offsets: int64 [n + 1], id i is blob[offsets[i]:offsets[i + 1]]
+    """
+
+    blob: bytes
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def from_strings(cls, ids: Sequence[str]) -> Self:
+        """Ids of any strings, lone surrogates included."""
+        return cls.from_bytes([product_id.encode("utf-8", "surrogatepass") for product_id in ids])
+
+    @classmethod
+    def from_bytes(cls, raw_ids: Sequence[bytes]) -> Self:
+        """Ids that are encoded already."""
+        offsets = np.fromiter(accumulate(map(len, raw_ids), initial=0), np.int64, len(raw_ids) + 1)
+        return cls(b"".join(raw_ids), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def strings(self) -> list[str]:
+        """The ids as strings, as they were before."""
+        return [raw.decode("utf-8", "surrogatepass") for raw in self._raw()]
+
+    def lookup_ids(self) -> list[bytes]:
+        """The ids as bytes to look up, as keys.lookup_ids has them."""
+        return [raw if 0 < len(raw) <= MAX_ID_BYTES else IMPOSSIBLE_ID for raw in self._raw()]
+
+    def take(self, positions: NDArray[np.int64]) -> "ProductIds":
+        """The ids at `positions`, in their order."""
+        if LIBRARY is None:
+            raw = self._raw()
+            return ProductIds.from_bytes([raw[position] for position in positions.tolist()])
+        offsets = np.empty(len(positions) + 1, np.int64)
+        arguments = (*self.arguments(), address(positions), len(positions))
+        blob = np.empty(checked(LIBRARY.ids_take(*arguments, None, address(offsets))), np.uint8)
+        checked(LIBRARY.ids_take(*arguments, address(blob), address(offsets)))
+        return ProductIds(blob.tobytes(), offsets)
+
+    def json_list(self, positions: NDArray[np.intp]) -> bytes:
+        """A JSON array of the ids at `positions`, in their order."""
+        if LIBRARY is not None:
+            arguments = (*self.arguments(), address(positions), len(positions))
+            text = np.empty(checked(LIBRARY.ids_json(*arguments, None, 0)), np.uint8)
+            if LIBRARY.ids_json(*arguments, address(text), len(text)) != _UNUSUAL:
+                return text.tobytes()
+        ids = self.strings()
+        chosen = [ids[position] for position in positions.tolist()]
+        return json.dumps(chosen, separators=(",", ":")).encode()
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What the functions of rows.c take for ids."""
+        return self.blob, len(self.blob), address(self.offsets), len(self)
+
+    def _raw(self) -> list[bytes]:
+        blob = self.blob
+        return [blob[start:stop] for start, stop in pairwise(self.offsets.tolist())]
+
+
+def scan_candidates(body: bytes) -> tuple[ProductIds, bytes] | None:
+    """The ids under "product_ids" of a JSON object, and the body with `[]` in their place.
+
+    None where a full parser has to look at the whole body, which may well be a good one: an escape
+    in an id or in a key of the object, the key twice or not at all, an id that is empty or longer
+    than a store can hold. The body that comes back still has to be parsed: the ids count only if
+    it is good.
+    """
+    if LIBRARY is None:
+        return None
+    capacity = len(body) // 4 + 1  # an id of one letter with its quotes and comma
+    blob, offsets = np.empty(len(body), np.uint8), np.empty(capacity + 1, np.int64)
+    span = np.empty(2, np.int64)
+    n = LIBRARY.ids_scan(body, len(body), address(blob), address(offsets), capacity, address(span))
+    if n < 0:
+        return None
+    start, stop = span.tolist()
+    ids = ProductIds(blob[: offsets[n]].tobytes(), offsets[: n + 1])
+    return ids, b"%b[]%b" % (body[:start], body[stop:])
