@@ -1,4 +1,4 @@
-"""`winnow index`: a catalogue file becomes the live vector set of a student."""
+"""`winnow index`: a catalogue, or a file of queries, becomes a live vector set of a student."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,20 +14,25 @@ if TYPE_CHECKING:
     from indexing.catalogue import Catalogue
     from indexing.index import IndexOptions, Report
     from indexing.plan import Plan
-    from model_store.student import OnnxStudent
+    from indexing.student import RowEncoder
     from vector_store.protocol import VectorStore
 
 _TIMEOUT_MS = 10_000  # a batch of thousands of rows may take a busy store this long
 
 
 def index(
-    catalogue: Annotated[
-        Path, typer.Argument(help="CSV, TSV, JSONL or Parquet file; text also gzipped")
-    ],
+    context: typer.Context,
     model: Annotated[str, typer.Option(help="student: NAME, or NAME@VERSION for one not active")],
     store: Annotated[
         str, typer.Option(envvar="WINNOW_STORE", help="lmdb:PATH, redis://HOST:PORT/DB, ...")
     ],
+    catalogue: Annotated[
+        Path | None, typer.Argument(help="CSV, TSV, JSONL or Parquet file; text also gzipped")
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="in place of CATALOGUE: queries, one per line (.txt) or in a column"),
+    ] = None,
     bundles: Annotated[
         Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
     ] = DEFAULT_ROOT,
@@ -37,8 +42,9 @@ def index(
     encoding: Annotated[str, typer.Option(help="of text files")] = "utf-8",
     id_column: Annotated[str, typer.Option(help="column of the product id")] = "product_id",
     title_column: Annotated[str, typer.Option(help="column of the title")] = "title",
+    query_column: Annotated[str, typer.Option(help="column of the query")] = "query",
     only_changed: Annotated[
-        bool, typer.Option("--only-changed", help="copy the rows of unchanged titles")
+        bool, typer.Option("--only-changed", help="copy the rows of unchanged texts")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="count, project the store's size, and stop")
@@ -53,7 +59,7 @@ def index(
         bool, typer.Option("--activate/--no-activate", help="make the finished set live")
     ] = True,
     reject_file: Annotated[
-        Path | None, typer.Option(help="where bad lines go; CATALOGUE.rejects.jsonl by default")
+        Path | None, typer.Option(help="where bad lines go; FILE.rejects.jsonl by default")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="ONNX Runtime threads; the CPU quota by default")
@@ -62,61 +68,88 @@ def index(
 ) -> None:
     """Encode a catalogue into a new vector set, verify it, and switch to it at once.
 
+    With --queries: the rows of queries that come often, so that a server needn't encode them.
+
     Killed at any moment, the same command goes on where it stopped. The set that was live stays for
     `winnow sets rollback`; `winnow sets gc` removes old ones.
     """
-    from indexing.catalogue import open_catalogue
+    from indexing.catalogue import open_catalogue, open_queries
     from indexing.index import IndexOptions
     from indexing.plan import plan, require_room
+    from indexing.student import product_rows, query_rows
     from model_store.student import OnnxStudent
     from service.cpus import available_cpus
 
-    source = open_catalogue(
-        catalogue,
-        file_format=file_format,
-        encoding=encoding,
-        id_column=id_column,
-        title_column=title_column,
-    )
+    file = _one_file(context, catalogue, queries)
+    if queries is None:
+        source = open_catalogue(
+            file,
+            file_format=file_format,
+            encoding=encoding,
+            id_column=id_column,
+            title_column=title_column,
+        )
+    else:
+        source = open_queries(
+            file, file_format=file_format, encoding=encoding, query_column=query_column
+        )
     name, _, version = model.partition("@")
     student = OnnxStudent.load(
         bundle_folder(bundles, name, version or _version(bundles, name)),
         threads=threads or max(1, int(available_cpus())),
     )
+    encoder = product_rows(student) if queries is None else query_rows(student)
     with progress_bar() as on_progress:
         target = _open(store, dry_run=dry_run)
         planned = plan(
-            source, student.manifest, target, store, timeout_ms=_TIMEOUT_MS, on_progress=on_progress
+            source, encoder, target, store, timeout_ms=_TIMEOUT_MS, on_progress=on_progress
         )
-    _show_plan(student, planned, store)
+    _show_plan(encoder, planned, store)
     if dry_run:
         return
     if not force:
         require_room(planned)
     options = IndexOptions(
-        reject_file=reject_file or catalogue.with_name(f"{catalogue.name}.rejects.jsonl"),
+        reject_file=reject_file or file.with_name(f"{file.name}.rejects.jsonl"),
         only_changed=only_changed,
         activate=activate,
         restart=restart,
     )
     try:
-        report = _build(source, student, target, options, planned.count.rows)
+        report = _build(source, encoder, target, options, planned.count.rows)
     finally:
         target.close()
     _show_report(report, as_json)
 
 
+def _one_file(context: typer.Context, catalogue: Path | None, queries: Path | None) -> Path:
+    """The file to index; options that say nothing about it are refused."""
+    file = queries or catalogue
+    if file is None or (queries and catalogue):
+        both = f"both ({catalogue} and {queries})" if file else "neither"
+        raise typer.BadParameter(f"expected one of CATALOGUE and --queries FILE, got {both}")
+    of_the_other = ("id_column", "title_column") if queries else ("query_column",)
+    for name in of_the_other:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise typer.BadParameter(
+                f"--{name.replace('_', '-')} is for {'a catalogue' if queries else 'queries'}, "
+                f"but {file} holds {'queries' if queries else 'a catalogue'}: leave it out"
+            )
+    return file
+
+
 def _build(
     source: "Catalogue",
-    student: "OnnxStudent",
+    encoder: "RowEncoder",
     target: "VectorStore",
     options: "IndexOptions",
     rows: int,
 ) -> "Report":
-    from indexing.index import index as build_index
+    from indexing.index import index_rows
 
     with progress_bar() as on_progress:
-        return build_index(source, student, target, options, on_progress, rows)
+        return index_rows(source, encoder, target, options, on_progress, rows)
 
 
 def _version(bundles: Path, name: str) -> str:
@@ -136,12 +169,11 @@ def _open(store: str, *, dry_run: bool) -> "VectorStore":
     return open_store(store, timeout_ms=_TIMEOUT_MS)
 
 
-def _show_plan(student: "OnnxStudent", planned: "Plan", store: str) -> None:
-    manifest = student.manifest
-    products, size = planned.count.products, planned.record_bytes
+def _show_plan(encoder: "RowEncoder", planned: "Plan", store: str) -> None:
+    entries, size = planned.count.entries, planned.record_bytes
     say(
-        f"{manifest.name} {manifest.version}: {products:,} products x {size} bytes "
-        f"= {products * size / 1e6:,.1f} MB of rows; about {planned.set_bytes / 1e6:,.1f} MB in "
+        f"{encoder.model}: {entries:,} {planned.holds} x {size} bytes "
+        f"= {entries * size / 1e6:,.1f} MB of rows; about {planned.set_bytes / 1e6:,.1f} MB in "
         f"{store.partition(':')[0]}"
     )
     if planned.count.bad_lines:
@@ -151,7 +183,7 @@ def _show_plan(student: "OnnxStudent", planned: "Plan", store: str) -> None:
     if planned.room.evicts:
         say(
             f"warning: Redis evicts rows when it is full (maxmemory-policy {planned.room.evicts}): "
-            "set noeviction, or products go missing"
+            f"set noeviction, or {planned.holds} go missing"
         )
 
 
@@ -162,7 +194,7 @@ def _show_report(report: "Report", as_json: bool) -> None:
                 "set_id": report.set_id,
                 "how": report.how,
                 "rows_read": report.rows_read,
-                "products": report.inserted,
+                report.holds: report.inserted,
                 "encoded": report.encoded,
                 "copied": report.copied,
                 "rejected": report.rejected,
@@ -177,15 +209,24 @@ def _show_report(report: "Report", as_json: bool) -> None:
     if report.how != "new":
         say(f"{report.how}: {report.why}")
     say(
-        f"set {report.set_id}: {report.inserted:,} products ({report.encoded:,} encoded, "
+        f"set {report.set_id}: {report.inserted:,} {report.holds} ({report.encoded:,} encoded, "
         f"{report.copied:,} copied) from {report.rows_read:,} rows in {report.seconds:,.1f} s; "
         f"{report.verified} encoded again and found equal; {'live' if report.live else 'not live'}"
     )
-    bad = report.rejected + report.duplicates
+    bad = report.rejected
+    if report.holds == "queries":
+        title = f"{report.rejected:,} rows gave no query: {report.reject_file}"
+        if report.duplicates:
+            say(f"{report.duplicates:,} rows repeated a query, which is stored once")
+    else:
+        bad += report.duplicates
+        title = (
+            f"{bad:,} rows gave no product ({report.rejected:,} bad, {report.duplicates:,} "
+            f"duplicate ids; the first product of an id is kept): {report.reject_file}"
+        )
     if bad:
         show(
-            f"{bad:,} rows gave no product ({report.rejected:,} bad, {report.duplicates:,} "
-            f"duplicate ids; the first product of an id is kept): {report.reject_file}",
+            title,
             ("line", "reason", "text"),
             [(line.line_number, line.reason, line.text[:80]) for line in report.first_rejects],
         )

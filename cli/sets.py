@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Vector sets of a store: list, verify, activate, roll back, collect.")
 
-Store = Annotated[str, typer.Option(envvar="WINNOW_STORE", help="lmdb:PATH, redis://HOST:PORT/DB")]
+Store = Annotated[
+    str, typer.Option(envvar="WINNOW_STORE", help="lmdb:PATH, redis://..., redis+cluster://...")
+]
 SetId = Annotated[str, typer.Argument(help="id of a set, as `winnow sets list` shows it")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 
@@ -21,24 +23,30 @@ _TIMEOUT_MS = 10_000
 
 @app.command("list")
 def list_command(store: Store, as_json: Json = False) -> None:
-    """Every set: its student, products, and whether it is sealed and live."""
+    """Every set: its student, what it holds, and whether it is sealed and live."""
     from indexing.sets import list_sets
 
     infos = list_sets(_open(store, read_only=True))
     if as_json:
-        answer([{**info.header.model_dump(), "live": info.live} for info in infos])
+        answer(
+            [
+                {**info.header.model_dump(), "holds": info.header.holds, "live": info.live}
+                for info in infos
+            ]
+        )
         return
     show(
         f"Vector sets in {store.partition('@')[2] or store}",
-        ("set", "student", "products", "floats", "sealed", "live"),
+        ("set", "student", "holds", "rows", "floats", "sealed", "live"),
         [
             (
                 info.header.set_id,
                 info.header.model,
+                info.header.holds,
                 f"{info.header.count:,}"
                 if info.header.sealed or info.progress is None
                 else f"{info.progress.inserted:,} so far",
-                info.header.width,
+                f"{info.header.width} {info.header.dtype}",
                 info.header.sealed or "unfinished",
                 "yes" if info.live else "",
             )
@@ -70,12 +78,12 @@ def activate_command(set_id: SetId, store: Store) -> None:
     from indexing.sets import activate
 
     header = activate(_open(store), set_id)
-    say(f"{set_id} is live: {header.count:,} products of {header.model}")
+    say(f"{set_id} is live: {header.count:,} {header.holds} of {header.model}")
 
 
 @app.command("rollback")
 def rollback_command(
-    fingerprint: Annotated[str, typer.Argument(help="vector fingerprint, or its first 8 digits")],
+    fingerprint: Annotated[str, typer.Argument(help="fingerprint of a set, or its first 8 digits")],
     store: Store,
 ) -> None:
     """Go back to the newest sealed set before the live one."""
@@ -86,7 +94,7 @@ def rollback_command(
     if len(whole) != 1:
         raise typer.BadParameter(f"{fingerprint!r} names {len(whole)} fingerprints of this store")
     header = rollback(opened, whole.pop())
-    say(f"{header.set_id} is live again: {header.count:,} products of {header.model}")
+    say(f"{header.set_id} is live again: {header.count:,} {header.holds} of {header.model}")
 
 
 @app.command("gc")

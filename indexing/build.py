@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from indexing.catalogue import Product, Row
-from indexing.encode import encode_titles
+from indexing.catalogue import Entry, Row
+from indexing.encode import encode_texts
 from indexing.errors import BuildConflict
 from indexing.progress import BuildProgress
 from indexing.raw import BadLine
 from indexing.rejects import RejectFile
-from indexing.student import ProductEncoder
+from indexing.student import RowEncoder
 from vector_store.header import SetHeader
 from vector_store.protocol import VectorStore
 from vector_store.rows import FOUND, pack, text_hash, text_hashes, unpack
@@ -26,11 +26,11 @@ class Build:
         self,
         store: VectorStore,
         header: SetHeader,
-        encoder: ProductEncoder,
+        encoder: RowEncoder,
         progress: BuildProgress,
         rejects: RejectFile,
         copy_from: SetHeader | None,
-        batch_titles: int,
+        batch_texts: int,
     ) -> None:
         """`progress` is what the store holds now; `copy_from` a set with rows worth copying."""
         self.header = header
@@ -39,7 +39,7 @@ class Build:
         self._encoder = encoder
         self._rejects = rejects
         self._copy_from = copy_from
-        self._batch_titles = batch_titles
+        self._batch_texts = batch_texts
 
     def commit(self, rows: Sequence[Row]) -> None:
         """Encodes and stores the next rows of the catalogue, together with the new progress.
@@ -53,13 +53,15 @@ class Build:
             StoreError: the store can't take the rows.
         """
         bad = [row for row in rows if isinstance(row, BadLine)]
-        products, duplicates = self._first_of_each_id(
-            [row for row in rows if isinstance(row, Product)]
+        entries, duplicates = self._first_of_each_id(
+            [row for row in rows if isinstance(row, Entry)]
         )
-        copied = self._copied(products)
-        encoded, unusable = self._encoded([p for p in products if p.product_id not in copied])
+        copied = self._copied(entries)
+        encoded, unusable = self._encoded([e for e in entries if e.entry_id not in copied])
         self.require_ownership()
-        rejected = sorted([*bad, *duplicates, *unusable], key=lambda row: row.line_number)
+        # A product id that comes twice is a mistake to look at; a query that does is nothing odd.
+        shown = duplicates if self.header.holds == "products" else []
+        rejected = sorted([*bad, *shown, *unusable], key=lambda row: row.line_number)
         progress = self.progress.model_copy(
             update={
                 "updated_s": time.time(),
@@ -97,49 +99,47 @@ class Build:
         if self._store.progress(self.header.set_id) != self.progress.stored():
             raise _conflict(self.header)
 
-    def _first_of_each_id(self, products: list[Product]) -> tuple[list[Product], list[BadLine]]:
-        known = self._store.get(self.header, [product.product_id for product in products])
-        first: dict[str, Product] = {}
+    def _first_of_each_id(self, entries: list[Entry]) -> tuple[list[Entry], list[BadLine]]:
+        known = self._store.get(self.header, [entry.entry_id for entry in entries])
+        first: dict[str, Entry] = {}
         duplicates: list[BadLine] = []
-        for product, record in zip(products, known, strict=True):
-            if record is not None or product.product_id in first:
-                duplicates.append(_rejected(product, "duplicate id: the first one is kept"))
+        for entry, record in zip(entries, known, strict=True):
+            if record is not None or entry.entry_id in first:
+                duplicates.append(_rejected(entry, "duplicate id: the first one is kept"))
             else:
-                first[product.product_id] = product
+                first[entry.entry_id] = entry
         return list(first.values()), duplicates
 
-    def _copied(self, products: list[Product]) -> dict[str, bytes]:
-        """Records of the set to copy from, where the title is still the same and the row whole."""
-        if self._copy_from is None or not products:
+    def _copied(self, entries: list[Entry]) -> dict[str, bytes]:
+        """Records of the set to copy from, where the text is still the same and the row whole."""
+        if self._copy_from is None or not entries:
             return {}
-        stored = self._store.get(self._copy_from, [product.product_id for product in products])
-        now = np.array([text_hash(product.title) for product in products], dtype=np.uint64)
-        whole = unpack(stored, self.header.width).status == FOUND
+        stored = self._store.get(self._copy_from, [entry.entry_id for entry in entries])
+        now = np.array([text_hash(entry.text) for entry in entries], dtype=np.uint64)
+        whole = unpack(stored, self.header.width, self.header.dtype).status == FOUND
         usable = whole & (text_hashes(stored) == now)
         return {
-            product.product_id: record
-            for product, record, same in zip(products, stored, usable.tolist(), strict=True)
+            entry.entry_id: record
+            for entry, record, same in zip(entries, stored, usable.tolist(), strict=True)
             if record is not None and same
         }
 
-    def _encoded(self, products: list[Product]) -> tuple[dict[str, bytes], list[BadLine]]:
-        if not products:
+    def _encoded(self, entries: list[Entry]) -> tuple[dict[str, bytes], list[BadLine]]:
+        if not entries:
             return {}, []
-        rows = encode_titles(self._encoder, [p.title for p in products], self._batch_titles)
+        rows = encode_texts(self._encoder, [entry.text for entry in entries], self._batch_texts)
         finite = np.isfinite(rows).all(axis=1)
-        unusable = [
-            _rejected(products[i], "its row does not fit float16 (infinite or not a number)")
-            for i in np.flatnonzero(~finite)
-        ]
-        kept = [products[i] for i in np.flatnonzero(finite)]
-        hashes = np.array([text_hash(product.title) for product in kept], dtype=np.uint64)
-        records = pack(rows[finite], hashes, int(time.time()))
-        return dict(zip((product.product_id for product in kept), records, strict=True)), unusable
+        reason = f"its row does not fit {self.header.dtype} (infinite or not a number)"
+        unusable = [_rejected(entries[i], reason) for i in np.flatnonzero(~finite)]
+        kept = [entries[i] for i in np.flatnonzero(finite)]
+        hashes = np.array([text_hash(entry.text) for entry in kept], dtype=np.uint64)
+        records = pack(rows[finite], hashes, int(time.time()), self.header.dtype)
+        return dict(zip((entry.entry_id for entry in kept), records, strict=True)), unusable
 
 
-def _rejected(product: Product, reason: str) -> BadLine:
-    text = json.dumps([product.product_id, product.title], ensure_ascii=False)
-    return BadLine(product.line_number, reason, text)
+def _rejected(entry: Entry, reason: str) -> BadLine:
+    text = json.dumps([entry.entry_id, entry.text], ensure_ascii=False)
+    return BadLine(entry.line_number, reason, text)
 
 
 def _conflict(header: SetHeader) -> BuildConflict:

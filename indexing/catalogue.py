@@ -1,4 +1,4 @@
-"""A catalogue file as a stream of products and bad lines; knows of no store and no student.
+"""A file of products or queries as a stream of entries and bad lines; knows no store, no student.
 
 One bad line costs itself, never the file. Memory does not grow with the file.
 """
@@ -14,41 +14,51 @@ from typing import Literal, NamedTuple, get_args
 from indexing import text_files
 from indexing.errors import CatalogueDamaged, CatalogueError
 from indexing.raw import BadLine, RawRow
-from vector_store.keys import MAX_ID_BYTES
+from vector_store.header import Holds
+from vector_store.keys import MAX_ID_BYTES, query_id
 
-Format = Literal["csv", "tsv", "jsonl", "parquet"]
+Format = Literal["csv", "tsv", "jsonl", "parquet", "txt"]
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+    ".txt": "txt",
 }
 
 
-class Product(NamedTuple):
-    """One product of the catalogue; `line_number` is where its record starts, from 1."""
+class Entry(NamedTuple):
+    """A product with its id and title, or a query under its `query_id`.
+
+    line_number: where its record starts, from 1
+    text: what is encoded
+    """
 
     line_number: int
-    product_id: str
-    title: str
+    entry_id: str
+    text: str
 
 
-Row = Product | BadLine
+Row = Entry | BadLine
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A file and how to read it; made by `open_catalogue`."""
+    """A file and how to read it; made by `open_catalogue` and `open_queries`.
+
+    Of a query file both columns are that of the query.
+    """
 
     path: Path
+    holds: Holds
     file_format: Format
     encoding: str
     id_column: str
     title_column: str
 
     def rows(self) -> Generator[Row]:
-        """Products and bad lines in the order of the file; blank lines are skipped.
+        """Entries and bad lines in the order of the file; blank lines are skipped, but in .txt.
 
         Raises:
             CatalogueError: a column is missing (the text names those that exist), the encoding is
@@ -57,10 +67,11 @@ class Catalogue:
                 before that has been yielded.
         """
         count = 0
+        checked = _checked if self.holds == "products" else _checked_query
         try:
             for raw in self._raw_rows():
                 count += 1
-                yield raw if isinstance(raw, BadLine) else _checked(raw)
+                yield raw if isinstance(raw, BadLine) else checked(raw)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CatalogueDamaged(
                 f"{self.path.name}: the gzip data is truncated or damaged after {count} rows "
@@ -87,6 +98,8 @@ class Catalogue:
                 return text_files.jsonl_rows(self.path, self.encoding, columns)
             case "parquet":
                 return _parquet_rows(self.path, columns)
+            case "txt":
+                return text_files.txt_rows(self.path, self.encoding)
 
 
 def open_catalogue(
@@ -111,7 +124,40 @@ def open_catalogue(
     """
     if not path.is_file():
         raise CatalogueError(f"{path}: expected a catalogue file, found none")
-    catalogue = Catalogue(path, file_format or _format_of(path), encoding, id_column, title_column)
+    chosen = file_format or _format_of(path)
+    if chosen == "txt":
+        raise CatalogueError(
+            f"{path.name}: expected columns for the product id and the title, but txt is for "
+            "queries, one per line: name another format"
+        )
+    return _opened(Catalogue(path, "products", chosen, encoding, id_column, title_column))
+
+
+def open_queries(
+    path: Path,
+    *,
+    file_format: Format | None = None,
+    encoding: str = "utf-8",
+    query_column: str = "query",
+) -> Catalogue:
+    """A query file whose header and first row could be read.
+
+    Args:
+        path: one query per line (.txt), or any format of a catalogue.
+        file_format: overrides the format that the file name's extension gives.
+        encoding: of text files; a byte order mark before UTF-8 is skipped.
+        query_column: column or JSON key of the query; .txt has none.
+
+    Raises:
+        CatalogueError: no such file, no format for its name, or as `Catalogue.rows`.
+    """
+    if not path.is_file():
+        raise CatalogueError(f"{path}: expected a query file, found none")
+    chosen = file_format or _format_of(path)
+    return _opened(Catalogue(path, "queries", chosen, encoding, query_column, query_column))
+
+
+def _opened(catalogue: Catalogue) -> Catalogue:
     with closing(catalogue.rows()) as rows:
         next(rows, None)
     return catalogue
@@ -145,11 +191,19 @@ def _checked(raw: RawRow) -> Row:
         problem = f"id longer than {MAX_ID_BYTES} bytes of UTF-8"
     if problem is not None:
         return BadLine(raw.line_number, problem, raw.text)
-    return Product(raw.line_number, str(product_id), str(raw.title))
+    return Entry(raw.line_number, str(product_id), str(raw.title))
 
 
-def _problem(what: Literal["id", "title"], value: object) -> str | None:
-    """Why `value` is no id or title, or None where it is one."""
+def _checked_query(raw: RawRow) -> Row:
+    problem = _problem("query", raw.title)
+    if problem is not None:
+        return BadLine(raw.line_number, problem, raw.text)
+    query = str(raw.title)
+    return Entry(raw.line_number, query_id(query), query)
+
+
+def _problem(what: Literal["id", "title", "query"], value: object) -> str | None:
+    """Why `value` is no id, title or query, or None where it is one."""
     if value is None:
         return f"missing {what}"
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Catalogue -> vector set: read, encode, store, verify, seal, make live. The file to read first.
+"""File -> vector set: read, encode, store, verify, seal, make live. The module to read first.
 
 A build that stops at any moment, even by `kill -9`, is continued by calling `index` again. Killed
 between sealing and making live, the set is whole but not served: `sets.activate` does that.
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Literal
 
 from indexing.build import Build
-from indexing.catalogue import Catalogue, Product, Row
+from indexing.catalogue import Catalogue, Entry, Row
 from indexing.errors import BuildRefused, CatalogueChanged, CatalogueDamaged, VerifyFailed
 from indexing.progress import CatalogueIdentity, OnProgress, identify
 from indexing.raw import BadLine
 from indexing.rejects import RejectFile, check_reject_path, first_rejects
 from indexing.start import Start, start_build
-from indexing.student import ProductEncoder
+from indexing.student import ProductEncoder, RowEncoder, product_rows
 from indexing.verify import Sample, check_rows, check_sample
-from vector_store.header import SetHeader
+from vector_store.header import Holds, SetHeader
 from vector_store.protocol import VectorStore
 
 FIRST_REJECTS = 5
@@ -32,12 +32,12 @@ class IndexOptions:
     """What a build may be told.
 
     reject_file: where records that give no row are written; an earlier reject file is replaced
-    only_changed: copy rows from the live set where the title is the same
+    only_changed: copy rows from the live set where the text is the same
     activate: make the set live once it is sealed
     restart: drop an unfinished set instead of continuing it
     chunk_rows: catalogue rows per commit
-    batch_titles: titles per run of the product graph
-    verify_sample: products that are encoded again before sealing
+    batch_titles: titles per run of the product graph; queries are encoded one by one
+    verify_sample: entries that are encoded again before sealing
     """
 
     reject_file: Path
@@ -64,6 +64,7 @@ class Report:
     """What a build did; rows_read = encoded + copied + rejected + duplicates, over all its runs."""
 
     set_id: str
+    holds: Holds
     how: Literal["new", "resumed", "restarted"]
     why: str
     rows_read: int
@@ -80,7 +81,7 @@ class Report:
 
     @property
     def inserted(self) -> int:
-        """Products in the set."""
+        """Rows in the set."""
         return self.encoded + self.copied
 
 
@@ -109,10 +110,31 @@ def index(
         VerifyFailed: what was read back is not what was written.
         StoreError: the store failed; call again to continue.
     """
+    return index_rows(catalogue, product_rows(encoder), store, options, on_progress, total_rows)
+
+
+def index_rows(
+    catalogue: Catalogue,
+    encoder: RowEncoder,
+    store: VectorStore,
+    options: IndexOptions,
+    on_progress: OnProgress,
+    total_rows: int | None = None,
+) -> Report:
+    """As `index`, for rows of any kind: those of products or, from a query file, of queries.
+
+    Raises:
+        BuildRefused: also where the file holds something else than the rows are of.
+    """
+    if encoder.holds != catalogue.holds:
+        raise BuildRefused(
+            f"{catalogue.path.name}: expected a file of {encoder.holds}, got one of "
+            f"{catalogue.holds}: open it as what it holds"
+        )
     started = time.monotonic()
     identity = identify(catalogue)
     check_reject_path(options.reject_file)
-    start = start_build(store, encoder.manifest, identity, restart=options.restart)
+    start = start_build(store, encoder, identity, restart=options.restart)
     previous = store.live(start.header.fingerprint)
     copy_from = store.header(previous) if options.only_changed and previous else None
     with closing(RejectFile(options.reject_file, start.progress.reject_bytes)) as rejects:
@@ -169,7 +191,7 @@ def _chunks(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
 
 def _offer(sample: Sample, rows: list[Row]) -> None:
     for row in rows:
-        if isinstance(row, Product):
+        if isinstance(row, Entry):
             sample.offer(row)
 
 
@@ -184,7 +206,7 @@ def _check_unchanged(catalogue: Catalogue, identity: CatalogueIdentity) -> None:
 def _verify(
     store: VectorStore,
     build: Build,
-    encoder: ProductEncoder,
+    encoder: RowEncoder,
     sample: Sample,
     batch_titles: int,
     on_progress: OnProgress,
@@ -192,7 +214,7 @@ def _verify(
     expected = build.progress.inserted
     if expected == 0:
         raise BuildRefused(
-            f"no row of the catalogue gave a product ({build.progress.rejected} rejected): the "
+            f"the file gave no {build.header.holds} ({build.progress.rejected} rows rejected): the "
             "live set stays as it is; see the reject file"
         )
     counted: SetHeader = build.header.model_copy(update={"count": expected})
@@ -203,7 +225,7 @@ def _verify(
             f"which {check.corrupt} corrupt ({', '.join(check.first_corrupt) or 'none'}). The set "
             "stays unsealed and the live one as it is: start the build over"
         )
-    check_sample(store, counted, encoder, sample.products(), batch_titles)
+    check_sample(store, counted, encoder, sample.texts(), batch_titles)
 
 
 def _report(
@@ -217,6 +239,7 @@ def _report(
     progress = build.progress
     return Report(
         set_id=build.header.set_id,
+        holds=build.header.holds,
         how=start.how,
         why=start.why,
         rows_read=progress.rows_read,
@@ -226,7 +249,7 @@ def _report(
         duplicates=progress.duplicates,
         first_rejects=first_rejects(options.reject_file, FIRST_REJECTS),
         reject_file=options.reject_file,
-        verified=len(sample.products()),
+        verified=len(sample.texts()),
         live=options.activate,
         previous_live=previous,
         seconds=seconds,

@@ -3,12 +3,13 @@
 from contextlib import closing
 from dataclasses import dataclass
 
-from indexing.catalogue import Catalogue, Product
+from indexing.catalogue import Catalogue, Entry
 from indexing.errors import StoreTooSmall
 from indexing.progress import OnProgress, parse_progress
 from indexing.room import Room, redis_key_prefix_bytes, room, set_bytes
 from indexing.start import newest_unsealed
-from indexing.student import ProductManifest
+from indexing.student import RowEncoder
+from vector_store.header import Holds
 from vector_store.protocol import VectorStore
 from vector_store.rows import record_bytes
 
@@ -17,10 +18,10 @@ _REPORT_EVERY_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Count:
-    """Rows of a catalogue. Products with an id that came before are not told apart."""
+    """Rows of a file. Entries with an id that came before are not told apart."""
 
     rows: int
-    products: int
+    entries: int
     bad_lines: int
     mean_id_bytes: float
 
@@ -29,6 +30,7 @@ class Count:
 class Plan:
     """What a build will take; needed_bytes leaves out what an unfinished set already holds."""
 
+    holds: Holds
     count: Count
     record_bytes: int
     set_bytes: int
@@ -42,22 +44,22 @@ def count(catalogue: Catalogue, on_progress: OnProgress) -> Count:
     Raises:
         CatalogueError: it can't be read to its end.
     """
-    rows = products = id_bytes = 0
+    rows = entries = id_bytes = 0
     with closing(catalogue.rows()) as stream:
         for row in stream:
             rows += 1
-            if isinstance(row, Product):
-                products += 1
-                id_bytes += len(row.product_id.encode())
+            if isinstance(row, Entry):
+                entries += 1
+                id_bytes += len(row.entry_id.encode())
             if rows % _REPORT_EVERY_ROWS == 0:
                 on_progress("count", rows, None)
     on_progress("count", rows, rows)
-    return Count(rows, products, rows - products, id_bytes / products if products else 0.0)
+    return Count(rows, entries, rows - entries, id_bytes / entries if entries else 0.0)
 
 
 def plan(
     catalogue: Catalogue,
-    manifest: ProductManifest,
+    encoder: RowEncoder,
     store: VectorStore,
     url: str,
     *,
@@ -68,7 +70,7 @@ def plan(
 
     Args:
         catalogue: what will be indexed.
-        manifest: the student's.
+        encoder: the student, as it will encode.
         store: the open store.
         url: the store's, login included.
         timeout_ms: for asking Redis how much memory it has left.
@@ -79,17 +81,17 @@ def plan(
         StoreError: the store can't be asked.
     """
     counted = count(catalogue, on_progress)
-    size = record_bytes(manifest.product_row.width)
+    size = record_bytes(encoder.width, encoder.dtype)
     left = room(url, timeout_ms)
-    unfinished = newest_unsealed(store, manifest.vector_fingerprint)
+    unfinished = newest_unsealed(store, encoder.fingerprint)
     progress = parse_progress(store.progress(unfinished.set_id)) if unfinished else None
     name_bytes = counted.mean_id_bytes
     if left.kind == "redis":
-        set_id = unfinished.set_id if unfinished else f"{manifest.vector_fingerprint[:8]}.1"
+        set_id = unfinished.set_id if unfinished else f"{encoder.fingerprint[:8]}.1"
         name_bytes += redis_key_prefix_bytes(url, set_id)
-    whole = set_bytes(left.kind, counted.products, name_bytes, size)
+    whole = set_bytes(left.kind, counted.entries, name_bytes, size)
     there = set_bytes(left.kind, progress.inserted if progress else 0, name_bytes, size)
-    return Plan(counted, size, whole, max(0, whole - there), left)
+    return Plan(catalogue.holds, counted, size, whole, max(0, whole - there), left)
 
 
 def require_room(planned: Plan) -> None:
@@ -101,9 +103,9 @@ def require_room(planned: Plan) -> None:
     left = planned.room.left_bytes
     if left is not None and planned.needed_bytes > left:
         raise StoreTooSmall(
-            f"{planned.count.products} products need about {_mib(planned.needed_bytes)} more, but "
-            f"there are {_mib(left)} left ({planned.room.limit}): make room, for example with "
-            "`winnow sets gc`, or force it"
+            f"{planned.count.entries} {planned.holds} need about {_mib(planned.needed_bytes)} "
+            f"more, but there are {_mib(left)} left ({planned.room.limit}): make room, for "
+            "example with `winnow sets gc`, or force it"
         )
 
 

@@ -1,10 +1,13 @@
-"""What the readers of each format hand to the catalogue, before ids and titles are checked."""
+"""What the readers of each format hand to the catalogue, before ids and texts are checked."""
 
 from typing import NamedTuple
 
 
 class RawRow(NamedTuple):
-    """One record as it stands in the file; id and title may be of any type, or None."""
+    """One record as it stands in the file; id and title may be of any type, or None.
+
+    Of a query both are the query itself.
+    """
 
     line_number: int
     product_id: object
@@ -13,7 +16,7 @@ class RawRow(NamedTuple):
 
 
 class BadLine(NamedTuple):
-    """A record that gives no product; `text` is as it stands in the file."""
+    """A record that gives no entry; `text` is as it stands in the file."""
 
     line_number: int
     reason: str

@@ -5,17 +5,19 @@ and 36 bytes, in and out of order: LMDB 0.9 with 4 KiB pages, size of `data.mdb`
 with jemalloc, `used_memory`. tests/indexing/test_plan.py measures again.
 """
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 import redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, RedisClusterException
 
 from vector_store.keys import RedisKeys
-from vector_store.redis_errors import translate
-from vector_store.redis_url import parse_redis_url
+from vector_store.redis_errors import translate, translate_cluster
+from vector_store.redis_nodes import ClusterNodes
+from vector_store.redis_url import RedisUrl, parse_redis_url
 
 StoreKind = Literal["memory", "lmdb", "redis"]
 
@@ -93,17 +95,39 @@ def room(url: str, timeout_ms: int) -> Room:
 def _redis_room(url: str, timeout_ms: int) -> Room:
     parsed = parse_redis_url(url)
     seconds = timeout_ms / 1000
+    if parsed.nodes:
+        return _cluster_room(parsed, timeout_ms)
     client = redis.Redis.from_url(
         parsed.connect, socket_timeout=seconds, socket_connect_timeout=seconds
     )
     try:
-        info = cast(dict[str, int | str], client.info("memory"))
-    except NoPermissionError:
-        return Room("redis", None, "unknown: this Redis user may not run INFO", None)
+        return _server_room(client)
     except redis.RedisError as error:
         raise translate(error, parsed.shown, timeout_ms) from error
     finally:
         client.close()
+
+
+def _cluster_room(url: RedisUrl, timeout_ms: int) -> Room:
+    """Room of the fullest master, times their number: rows spread evenly over them."""
+    cluster = ClusterNodes(url, timeout_ms=timeout_ms)
+    try:
+        rooms = [_server_room(master) for master in cluster.masters()]
+    except (redis.RedisError, RedisClusterException) as error:
+        raise translate_cluster(error, url.shown, timeout_ms) from error
+    finally:
+        cluster.close()
+    fullest = min(rooms, key=lambda one: math.inf if one.left_bytes is None else one.left_bytes)
+    left = None if fullest.left_bytes is None else fullest.left_bytes * len(rooms)
+    limit = f"{fullest.limit}, times {len(rooms)} masters"
+    return Room("redis", left, limit, next((one.evicts for one in rooms if one.evicts), None))
+
+
+def _server_room(client: redis.Redis) -> Room:
+    try:
+        info = cast(dict[str, int | str], client.info("memory"))
+    except NoPermissionError:
+        return Room("redis", None, "unknown: this Redis user may not run INFO", None)
     used, maximum = int(info["used_memory"]), int(info.get("maxmemory", 0))
     policy = str(info.get("maxmemory_policy", "noeviction"))
     evicts = policy if maximum and policy.startswith("allkeys") else None

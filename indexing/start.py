@@ -12,7 +12,7 @@ from indexing.progress import (
     refuse_if_building,
     this_builder,
 )
-from indexing.student import ProductManifest
+from indexing.student import RowEncoder
 from vector_store.header import SetHeader
 from vector_store.protocol import VectorStore
 
@@ -29,7 +29,7 @@ class Start:
 
 def start_build(
     store: VectorStore,
-    manifest: ProductManifest,
+    rows: RowEncoder,
     identity: CatalogueIdentity,
     *,
     restart: bool,
@@ -40,9 +40,9 @@ def start_build(
         BuildConflict: another indexer is at work on that set.
         StoreError: the store can't be read or written.
     """
-    unfinished = newest_unsealed(store, manifest.vector_fingerprint)
+    unfinished = newest_unsealed(store, rows.fingerprint)
     if unfinished is None:
-        return _new(store, manifest, identity, "new", "no unfinished set of this student")
+        return _new(store, rows, identity, "new", "no unfinished set of these rows")
     progress = parse_progress(store.progress(unfinished.set_id))
     if progress is not None:
         refuse_if_building(unfinished.set_id, progress)
@@ -57,7 +57,7 @@ def start_build(
         store.insert(unfinished, [], [], claimed.stored())
         return Start(unfinished, claimed, "resumed", f"after row {progress.rows_read}")
     store.drop(unfinished)
-    return _new(store, manifest, identity, "restarted", why)
+    return _new(store, rows, identity, "restarted", why)
 
 
 def newest_unsealed(store: VectorStore, fingerprint: str) -> SetHeader | None:
@@ -77,21 +77,21 @@ def generation(header: SetHeader) -> int:
 
 def _new(
     store: VectorStore,
-    manifest: ProductManifest,
+    rows: RowEncoder,
     identity: CatalogueIdentity,
     how: Literal["new", "restarted"],
     why: str,
 ) -> Start:
-    prefix = manifest.vector_fingerprint[:8]
+    prefix = rows.fingerprint[:8]
     taken = [generation(h) for h in store.headers() if h.set_id.startswith(f"{prefix}.")]
     header = SetHeader(
         format_version=1,
         set_id=f"{prefix}.{max(taken, default=0) + 1}",
-        fingerprint=manifest.vector_fingerprint,
-        model=f"{manifest.name}/{manifest.version}",
-        width=manifest.product_row.width,
-        dtype="float16",
-        segments=dict(manifest.product_row.segments),
+        fingerprint=rows.fingerprint,
+        model=rows.model,
+        width=rows.width,
+        dtype=rows.dtype,
+        segments=dict(rows.segments),
         count=0,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         sealed=None,

@@ -1,4 +1,4 @@
-"""CSV, TSV and JSONL, gzipped or not, as raw rows; undecodable bytes cost only their own line."""
+"""CSV, TSV, JSONL, plain lines, gzipped or not, as raw rows; bad bytes cost only their own line."""
 
 import csv
 import gzip
@@ -94,6 +94,18 @@ def jsonl_rows(path: Path, encoding: str, columns: Columns) -> Iterator[RawRow |
         _require(path, list(keys), columns)
 
 
+def txt_rows(path: Path, encoding: str) -> Iterator[RawRow | BadLine]:
+    """One query per line, taken as it stands; a blank line is an empty query."""
+    with _lines(path, encoding, newline="\n") as lines:
+        for text in _each(lines, skip_blank=False):
+            if isinstance(text, BadLine):
+                yield text
+            elif not text.isascii() and has_surrogates(text):
+                yield BadLine(lines.number, _UNDECODABLE, text)
+            else:
+                yield RawRow(lines.number, text, text, text)
+
+
 def _json_row(number: int, text: str) -> dict[str, object] | BadLine:
     if not text.isascii() and has_surrogates(text):
         return BadLine(number, _UNDECODABLE, text)
@@ -174,8 +186,8 @@ class _Lines:
         return text
 
 
-def _each(lines: _Lines) -> Iterator[str | BadLine]:
-    """Every line that is not blank, without its end; the number is at `lines.number`."""
+def _each(lines: _Lines, *, skip_blank: bool = True) -> Iterator[str | BadLine]:
+    """Every line, blank ones only if asked, without its end; the number is at `lines.number`."""
     while True:
         lines.start_record()
         try:
@@ -185,7 +197,7 @@ def _each(lines: _Lines) -> Iterator[str | BadLine]:
         except csv.Error as error:
             yield BadLine(lines.number, str(error), lines.give_back_all_but_first())
             continue
-        if text.strip():
+        if text.strip() or not skip_blank:
             yield text
 
 

@@ -13,12 +13,24 @@ from vector_store.protocol import VectorStore
 Products = list[tuple[str, str]]
 
 
-@pytest.fixture(params=["lmdb", "redis"])
+@pytest.fixture(params=["lmdb", "redis", "cluster"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store that outlives a process."""
     if request.param == "lmdb":
         return f"lmdb:{tmp_path / 'store'}"
-    return f"{request.getfixturevalue('redis_url')}?ns=test-{uuid.uuid4().hex}"
+    return str(request.getfixturevalue(f"{request.param}_store_url"))
+
+
+@pytest.fixture
+def redis_store_url(redis_url: str) -> str:
+    """A namespace of the shared Redis that no other test uses."""
+    return f"{redis_url}?ns=test-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def cluster_store_url(redis_cluster_url: str) -> str:
+    """A namespace of the shared Redis Cluster that no other test uses."""
+    return f"{redis_cluster_url}?ns=test-{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.catalogue import Catalogue, Format, Product, Row, open_catalogue
+from indexing.catalogue import Catalogue, Entry, Format, Row, open_catalogue
 from indexing.errors import CatalogueDamaged, CatalogueError
 from indexing.raw import BadLine
 from indexing.text_files import MAX_LINE_CHARS
@@ -43,7 +43,7 @@ def _write(tmp_path: Path, name: str, content: bytes) -> Path:
 
 
 def _products(rows: list[Row]) -> list[tuple[str, str]]:
-    return [(row.product_id, row.title) for row in rows if isinstance(row, Product)]
+    return [(row.entry_id, row.text) for row in rows if isinstance(row, Entry)]
 
 
 def _bad(rows: list[Row]) -> list[tuple[int, str]]:
@@ -176,10 +176,10 @@ def test_csv_quoting(tmp_path: Path) -> None:
     )
     rows = _rows(_write(tmp_path, "shop.csv", content))
     assert rows == [
-        Product(2, "p1", 'two\nlines, one "title"'),
-        Product(4, "p2", '24" screen'),
+        Entry(2, "p1", 'two\nlines, one "title"'),
+        Entry(4, "p2", '24" screen'),
         BadLine(5, "',' expected after '\"'", 'p3,"24" screen"'),
-        Product(6, "p4", "after"),
+        Entry(6, "p4", "after"),
     ]
 
 
@@ -190,7 +190,7 @@ def test_unclosed_quote_costs_one_line(tmp_path: Path, lines_after: int) -> None
     rows = _rows(_write(tmp_path, "shop.csv", content))
     assert isinstance(rows[0], BadLine)
     assert rows[0].text == 'p1,"never closed'
-    assert rows[1:] == [Product(3 + i, f"q{i}", f"title {i}") for i in range(lines_after)]
+    assert rows[1:] == [Entry(3 + i, f"q{i}", f"title {i}") for i in range(lines_after)]
 
 
 def test_field_over_the_limit_of_the_csv_module(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_line_without_end(tmp_path: Path, suffix: str) -> None:
     content = header[suffix] + b"x" * (3 * MAX_LINE_CHARS) + b"\n" + good[suffix]
     rows = _rows(_write(tmp_path, f"shop.{suffix}", content))
     assert _bad(rows) == [(2, f"line longer than {MAX_LINE_CHARS} characters")]
-    assert rows[1] == Product(3, "p2", "ok")
+    assert rows[1] == Entry(3, "p2", "ok")
 
 
 def test_tsv_takes_quotes_as_they_are(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from indexing.errors import CatalogueChanged, StoreTooSmall
 from indexing.index import IndexOptions, index
 from indexing.plan import Count, Plan, count, plan, require_room
 from indexing.room import redis_key_prefix_bytes, room, set_bytes
-from tests.conftest import RedisServer
+from indexing.student import product_rows
+from tests.conftest import RedisCluster, RedisServer
 from tests.indexing.hash_encoder import FINGERPRINT, HashEncoder
 from vector_store.errors import StoreUnavailable
 from vector_store.header import SetHeader
@@ -25,8 +26,8 @@ PRODUCTS = [(f"p{i:03d}", f"title {i}") for i in range(100)]
 
 
 def _plan(catalogue: Catalogue, store: VectorStore, url: str, width: int = 16) -> Plan:
-    manifest = HashEncoder(width).manifest
-    return plan(catalogue, manifest, store, url, timeout_ms=10_000, on_progress=lambda *_: None)
+    encoder = product_rows(HashEncoder(width))
+    return plan(catalogue, encoder, store, url, timeout_ms=10_000, on_progress=lambda *_: None)
 
 
 def _fill(
@@ -59,7 +60,7 @@ def test_count(write_csv: WriteCsv) -> None:
     events: list[tuple[str, int, int | None]] = []
     path = write_csv([*PRODUCTS, ("", "no id"), PRODUCTS[0]])
     counted = count(open_catalogue(path), lambda *event: events.append(event))
-    assert counted == Count(rows=102, products=101, bad_lines=1, mean_id_bytes=4.0)
+    assert counted == Count(rows=102, entries=101, bad_lines=1, mean_id_bytes=4.0)
     assert events == [("count", 102, 102)]
     assert count(open_catalogue(write_csv([])), lambda *_: None).mean_id_bytes == 0.0
 
@@ -68,7 +69,7 @@ def test_plan(store: VectorStore, store_url: str, write_csv: WriteCsv) -> None:
     planned = _plan(open_catalogue(write_csv(PRODUCTS)), store, store_url)
     assert planned.record_bytes == 2 * 16 + 12
     assert planned.set_bytes == planned.needed_bytes > 100 * planned.record_bytes
-    assert planned.room.kind == store_url.partition(":")[0]
+    assert planned.room.kind == store_url.partition(":")[0].partition("+")[0]
     assert planned.room.left_bytes is not None
     require_room(planned)
 
@@ -122,6 +123,23 @@ def test_redis_that_is_down(redis_server: RedisServer) -> None:
     redis_server.stop()
     with pytest.raises(StoreUnavailable):
         room(redis_server.url, 1_000)
+
+
+def test_a_cluster_has_the_room_of_its_fullest_master_times_three(
+    redis_cluster: RedisCluster,
+) -> None:
+    for master, megabytes in zip(redis_cluster.masters, (30, 10, 20), strict=True):
+        with redis.Redis(port=master.port) as client:
+            used = int(client.info("memory")["used_memory"])
+            client.config_set("maxmemory", used + megabytes * 1_000_000)
+    asked = room(redis_cluster.url, 10_000)
+    assert asked.limit == "maxmemory of Redis, times 3 masters"
+    assert asked.left_bytes is not None
+    assert 24_000_000 < asked.left_bytes <= 30_000_000
+    for master in redis_cluster.masters:
+        master.stop()
+    with pytest.raises(StoreUnavailable, match=r"redis\+cluster://.* cannot be reached"):
+        room(redis_cluster.url, 1_000)
 
 
 def test_lmdb_folder_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -115,6 +115,17 @@ def test_killed_and_continued(
     assert len(encoder.titles) == encoded_again + report.verified
 
 
+@pytest.mark.parametrize("death", ["_set_absent:3:before", "_set_absent:3:after"])
+def test_killed_inside_an_insert_of_a_cluster(
+    cluster_store_url: str, write_csv: WriteCsv, options: IndexOptions, death: str
+) -> None:
+    path = write_csv(ROWS)
+    _kill_at(path, cluster_store_url, options.reject_file, death)
+    report, encoder = _finish(path, cluster_store_url, options)
+    assert (report.how, report.why) == ("resumed", "after row 10")
+    assert len(encoder.titles) == 40 + report.verified
+
+
 @pytest.mark.parametrize("death", ["put_header:2:after", "set_live:1:before"])
 def test_killed_between_sealing_and_making_live(
     store_url: str, write_csv: WriteCsv, options: IndexOptions, death: str

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import redis
 
-from indexing.catalogue import Product, open_catalogue
+from indexing.catalogue import Entry, open_catalogue
 from indexing.errors import VerifyFailed
 from indexing.index import IndexOptions, index
 from indexing.verify import Sample
@@ -55,7 +55,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (lambda record: record + b"\0", r"read back 40, of which 1 corrupt \(p7\)"),
     (lambda record: b"\0\x7c" + record[2:], r"read back 40, of which 1 corrupt \(p7\)"),
     (lambda record: None, "expected 40 whole rows, read back 39, of which 0 corrupt"),
-    (lambda record: record[:32] + b"\1" * 12, "product 'p7': its row was encoded from another ti"),
+    (lambda record: record[:32] + b"\1" * 12, "product 'p7': its row was encoded from another te"),
     (_other_row, r"product 'p7': its row differs by 0\.0\d+ from what the student gives"),
 ]
 
@@ -116,7 +116,7 @@ def test_student_that_gives_other_rows(
 
 
 def test_sample_is_the_same_in_every_order_and_keeps_first_titles() -> None:
-    products = [Product(i, f"p{i}", f"title {i}") for i in range(1_000)]
+    products = [Entry(i, f"p{i}", f"title {i}") for i in range(1_000)]
     forward, backward, other = Sample(20, "set.1"), Sample(20, "set.1"), Sample(20, "set.2")
     for product in products:
         forward.offer(product)
@@ -124,7 +124,7 @@ def test_sample_is_the_same_in_every_order_and_keeps_first_titles() -> None:
     for product in reversed(products):
         backward.offer(product)
     for product in products:
-        forward.offer(product._replace(title="a later title"))
-    assert len(forward.products()) == 20
-    assert forward.products() == backward.products()
-    assert set(other.products()) != set(forward.products())
+        forward.offer(product._replace(text="a later title"))
+    assert len(forward.texts()) == 20
+    assert forward.texts() == backward.texts()
+    assert set(other.texts()) != set(forward.texts())
