@@ -1,5 +1,10 @@
-"""Bytes to requests and results to bytes: the only place that touches JSON on the request path."""
+"""Bytes to requests and results to bytes: the only place that touches JSON on the request path.
 
+Product ids go from the body to the store and from there to the answer as bytes and offsets: a
+Python object per candidate costs more than scoring it, and feeds the garbage collector.
+"""
+
+import contextlib
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -13,6 +18,7 @@ from starlette.responses import Response
 from service.coverage import Coverage
 from service.errors import InvalidField, MalformedJson, TooLarge, UnsupportedEncoding
 from service.schemas import CandidatesRequest, FilterRequest
+from vector_store.ids import ProductIds, scan_candidates
 
 Body = TypeVar("Body", bound=CandidatesRequest)
 BINARY = "application/octet-stream"
@@ -43,19 +49,21 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def parse(model: type[Body], body: bytes, max_candidates: int, max_query_chars: int) -> Body:
-    """A validated request.
+def parse(
+    model: type[Body], body: bytes, max_candidates: int, max_query_chars: int
+) -> tuple[Body, ProductIds]:
+    """A validated request, and its candidates.
+
+    Where the ids can be lifted out of the body in one pass, the request's own `product_ids` is
+    left empty; everything else is validated as always.
 
     Raises:
         MalformedJson: not JSON.
         InvalidField: a field is missing, unknown or wrong.
         TooLarge: more candidates than `max_candidates`.
     """
-    try:
-        request = model.model_validate_json(body)
-    except ValidationError as error:
-        raise _refusal(error) from error
-    n = len(request.product_ids)
+    request, ids = _validated(model, body)
+    n = len(ids)
     if n > max_candidates:
         raise TooLarge(
             f"expected at most {max_candidates} product_ids, got {n}: split the request",
@@ -66,7 +74,26 @@ def parse(model: type[Body], body: bytes, max_candidates: int, max_query_chars: 
             "query", f"expected at most {max_query_chars} characters, got {len(request.query)}"
         )
     _check_sort_values(request, n)
-    return request
+    return request, ids
+
+
+def _validated(model: type[Body], body: bytes) -> tuple[Body, ProductIds]:
+    scanned = scan_candidates(body)
+    if scanned is not None:
+        ids, rest = scanned
+        # Where the rest is no good, the whole body is read below: errors name places in it.
+        with contextlib.suppress(ValidationError):
+            return model.model_validate_json(rest), ids
+    try:
+        request = model.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from error
+    return request, ProductIds.from_strings(request.product_ids)
+
+
+def id_list(ids: ProductIds, positions: NDArray[np.intp]) -> orjson.Fragment:
+    """The ids at `positions` as a part of a JSON answer."""
+    return orjson.Fragment(ids.json_list(positions))
 
 
 def json_response(content: Mapping[str, object], stages_s: Mapping[str, float]) -> Response:

@@ -22,11 +22,6 @@ def default_workers(cpus: float) -> int:
     return max(1, math.floor(cpus))
 
 
-def default_ort_threads(cpus: float, workers: int) -> int:
-    """ONNX Runtime threads per worker, such that workers x threads stays within the CPUs."""
-    return max(1, math.floor(cpus / workers))
-
-
 def _quotas(cgroup: Path) -> list[float]:
     quotas = []
     try:  # cgroup v2: "<quota> <period>" or "max <period>", in microseconds

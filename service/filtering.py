@@ -12,10 +12,10 @@ from service.coverage import could_not_score
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Kept and removed candidates as positions into the caller's list, each in answer order."""
+    """Kept and removed candidates as positions into the caller's list, intp, in answer order."""
 
-    kept: list[int]
-    removed: list[int]
+    kept: NDArray[np.intp]
+    removed: NDArray[np.intp]
     passed_through: bool
 
 
@@ -53,7 +53,7 @@ def filter_page(
     products by where they stood in the list.
     """
     if could_not_score(codes):
-        return Page(positions.tolist(), [], passed_through=True)
+        return Page(positions, positions[:0], passed_through=True)
     unknown = np.isnan(scores)
     keep = scores >= np.float32(threshold)
     if missing != "drop":
@@ -64,7 +64,7 @@ def filter_page(
     kept = positions[keep[positions]]
     if missing == "last":
         kept = np.concatenate([kept[~unknown[kept]], kept[unknown[kept]]])
-    return Page(kept.tolist(), positions[~keep[positions]].tolist(), passed_through=False)
+    return Page(kept, positions[~keep[positions]], passed_through=False)
 
 
 def _best_removed(

@@ -48,7 +48,18 @@ DEGRADED = Counter(
 )
 UNSCORED = Counter("winnow_unscored_candidates_total", "Candidates without a score", ["reason"])
 SCORED = Counter("winnow_scored_candidates_total", "Candidates with a score", ["model"])
-QUERY_CACHE = Counter("winnow_query_cache_requests_total", "Query rows looked up", ["result"])
+QUERY_ROWS = Counter("winnow_query_rows_total", "Query rows by where they came from", ["source"])
+QUERY_ROW_FAILURES = Counter(
+    "winnow_query_row_failures_total", "Stored query rows that could not be used", ["reason"]
+)
+ROW_CACHE = Counter("winnow_row_cache_rows_total", "Rows looked up in the row cache", ["result"])
+ROW_CACHE_EVICTIONS = Counter("winnow_row_cache_evictions_total", "Rows that gave way to others")
+ROW_CACHE_INVALIDATIONS = Counter(
+    "winnow_row_cache_invalidations_total", "Rows forgotten because they changed in the store"
+)
+ROW_CACHE_HELD = Gauge(
+    "winnow_row_cache_held_rows", "Rows held by all workers", multiprocess_mode="livesum"
+)
 KEPT_RATIO = Histogram(
     "winnow_filter_kept_ratio",
     "Share of a page that /filter kept",

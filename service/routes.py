@@ -11,7 +11,15 @@ from starlette.responses import PlainTextResponse, Response
 
 from model_store.manifest import Manifest
 from service import metrics
-from service.bodies import Body, binary_response, json_response, parse, read_body, wants_binary
+from service.bodies import (
+    Body,
+    binary_response,
+    id_list,
+    json_response,
+    parse,
+    read_body,
+    wants_binary,
+)
 from service.coverage import SHED, STORE_ERROR, Coverage, coverage
 from service.cpus import available_cpus
 from service.deadline import Deadline
@@ -32,6 +40,7 @@ from service.schemas import (
 from service.scoring import Scored, Scorer, score, unscored
 from service.serving import Slot
 from service.worker import Worker
+from vector_store.ids import ProductIds
 
 router = APIRouter()
 
@@ -69,17 +78,17 @@ async def post_score(request: Request) -> Response:
     """Scores aligned with `product_ids`; null = not scored, with the reason in `coverage`."""
     arrived = perf_counter()
     worker: Worker = request.app.state.worker
-    body = await _parsed(request, ScoreRequest)
+    body, ids = await _parsed(request, ScoreRequest)
     scorer = worker.serving.scorer(body.model)
-    metrics.CANDIDATES.labels("/score").observe(len(body.product_ids))
-    with worker.admitted(len(body.product_ids)) as admitted:
+    metrics.CANDIDATES.labels("/score").observe(len(ids))
+    with worker.admitted(len(ids)) as admitted:
         if not admitted:
             metrics.SHED.labels("/score").inc()
             raise Shed(
-                f"{len(body.product_ids)} candidates would exceed the "
+                f"{len(ids)} candidates would exceed the "
                 f"{worker.settings.max_inflight_candidates} in flight: try again after a second"
             )
-        scored, stages_s = await _run(request, body, scorer, arrived)
+        scored, stages_s = await _run(request, body, ids, scorer, arrived)
     covered = _count("/score", scorer.student.manifest.name, scored)
     if covered["degraded"].get("store_error"):
         raise StoreDown("the vector store did not answer: try again after a second")
@@ -112,11 +121,11 @@ async def post_filter(request: Request) -> Response:
     """Drops candidates below the sort mode's threshold; passes all through rather than fail."""
     arrived = perf_counter()
     worker: Worker = request.app.state.worker
-    body = await _parsed(request, FilterRequest)
-    n = len(body.product_ids)
+    body, ids = await _parsed(request, FilterRequest)
+    n = len(ids)
     metrics.CANDIDATES.labels("/filter").observe(n)
     manifest = worker.serving.manifest(body.model)
-    scored, stages_s = await _score_or_pass(request, body, arrived)
+    scored, stages_s = await _score_or_pass(request, body, ids, arrived)
     covered = _count("/filter", manifest.name, scored)
     threshold = manifest.thresholds.by_sort()[body.sort]
     if body.threshold is not None:
@@ -132,8 +141,8 @@ async def post_filter(request: Request) -> Response:
     if n:
         metrics.KEPT_RATIO.labels(body.sort).observe(len(page.kept) / n)
     content = {
-        "kept": [body.product_ids[position] for position in page.kept],
-        "removed": [body.product_ids[position] for position in page.removed],
+        "kept": id_list(ids, page.kept),
+        "removed": id_list(ids, page.removed),
         "threshold": threshold,
         "sort": body.sort,
         "model": manifest.name,
@@ -145,18 +154,18 @@ async def post_filter(request: Request) -> Response:
 
 
 async def _score_or_pass(
-    request: Request, body: FilterRequest, arrived: float
+    request: Request, body: FilterRequest, ids: ProductIds, arrived: float
 ) -> tuple[Scored, dict[str, float]]:
     """Scores, or the reason why the whole page has to pass through."""
     worker: Worker = request.app.state.worker
-    n = len(body.product_ids)
+    n = len(ids)
     try:
         scorer = worker.serving.scorer(body.model)
     except StoreDown:
         return unscored(n, STORE_ERROR), {}
     with worker.admitted(n) as admitted:
         if admitted:
-            return await _run(request, body, scorer, arrived)
+            return await _run(request, body, ids, scorer, arrived)
     metrics.SHED.labels("/filter").inc()
     return unscored(n, SHED), {}
 
@@ -197,6 +206,7 @@ async def get_info(request: Request) -> Info:
     limits = (
         *("max_candidates", "max_inflight_candidates", "max_body_bytes", "max_query_chars"),
         *("deadline_ms", "store_timeout_ms", "store_refresh_ms", "query_cache_entries"),
+        *("row_cache_mb", "head_tile"),
     )
     return Info(
         version=version("winnow-relevance"),
@@ -205,7 +215,7 @@ async def get_info(request: Request) -> Info:
             "cpus": available_cpus(),
             "workers": settings.workers,
             "request_threads": settings.request_threads,
-            "ort_threads": settings.effective_ort_threads,
+            "ort_threads": settings.ort_threads,
         },
         store=worker.store.url.partition(":")[0],
         models=_statuses(request),
@@ -224,29 +234,27 @@ async def get_metrics(request: Request) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _parsed(request: Request, model: type[Body]) -> Body:
+async def _parsed(request: Request, model: type[Body]) -> tuple[Body, ProductIds]:
     settings = request.app.state.worker.settings
     body = await read_body(request, settings.max_body_bytes)
     return parse(model, body, settings.max_candidates, settings.max_query_chars)
 
 
 async def _run(
-    request: Request, body: CandidatesRequest, scorer: Scorer, arrived: float
+    request: Request, body: CandidatesRequest, ids: ProductIds, scorer: Scorer, arrived: float
 ) -> tuple[Scored, dict[str, float]]:
     """Scores in a request thread; stages in seconds, from arrival to the scores."""
     worker: Worker = request.app.state.worker
     deadline = Deadline(arrived, body.deadline_ms or worker.settings.deadline_ms)
     decoded = perf_counter()
-    scored = await worker.run(
-        request, deadline, partial(score, scorer, body.query, body.product_ids, deadline)
-    )
+    scored = await worker.run(request, deadline, partial(score, scorer, body.query, ids, deadline))
     spent = perf_counter() - decoded
     waiting = max(0.0, spent - sum(scored.stages_s.values()))
     stages_s = {"decode": decoded - arrived, "wait": waiting, **scored.stages_s}
     for stage, seconds in stages_s.items():
         metrics.STAGES.labels(stage).observe(seconds)
-    if scored.stages_s:
-        metrics.QUERY_CACHE.labels("hit" if scored.query_cached else "miss").inc()
+    if scored.query_source is not None:
+        metrics.QUERY_ROWS.labels(scored.query_source).inc()
     return scored, stages_s
 
 
@@ -268,6 +276,7 @@ def _statuses(request: Request) -> list[ModelStatus]:
 def _status(slot: Slot, is_default: bool) -> ModelStatus:  # noqa: FBT001 - a field of the answer
     manifest: Manifest | None = slot.student.manifest if slot.student else None
     header = slot.scorer.header if slot.scorer else None
+    queries = slot.scorer.queries.stored if slot.scorer else None
     return ModelStatus(
         name=slot.name,
         version=manifest.version if manifest else None,
@@ -278,6 +287,10 @@ def _status(slot: Slot, is_default: bool) -> ModelStatus:  # noqa: FBT001 - a fi
         vector_fingerprint=manifest.vector_fingerprint if manifest else None,
         vector_set=header.set_id if header else None,
         products=header.count if header else None,
+        query_set=queries.set_id if queries else None,
+        stored_queries=queries.count if queries else None,
         thresholds=manifest.thresholds.by_sort() if manifest else None,
         precision=dict(slot.student.run) if slot.student else None,
+        head_kernel=slot.student.kernel_path if slot.student else None,
+        row_cache=slot.scorer.rows.state if slot.scorer else None,
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from model_store.head_kernel import KernelPath
 from model_store.manifest import GraphName, Precision, SortMode
 
 # Characters; the store's limit is 256 bytes of UTF-8, so a longer id can't exist.
@@ -116,10 +117,16 @@ class ModelStatus(BaseModel):
     vector_fingerprint: str | None
     vector_set: str | None
     products: int | None
+    query_set: str | None = Field(description="vector set of stored query rows, where one is live")
+    stored_queries: int | None
     thresholds: dict[SortMode, float] | None
     precision: dict[GraphName, Precision] | None = Field(
         description="precision that each graph runs in"
     )
+    head_kernel: KernelPath | None = Field(
+        description="code path of the fused head; null where the head runs on ONNX Runtime"
+    )
+    row_cache: str | None = Field(description="on, paused or off, and why")
 
 
 class Models(BaseModel):

@@ -1,12 +1,12 @@
 """The request path: query -> query row, ids -> product rows, head -> scores. Knows no HTTP.
 
-Rows are fetched while the query is encoded. One deadline is checked between the stages and between
-the head's tiles; what could not be scored is NaN, with its reason in `codes`.
+Rows come from the row cache; those that are not there are fetched while the query is encoded.
+One deadline is checked between the stages and between the head's tiles; what could not be scored
+is NaN, with its reason in `codes`.
 """
 
 import logging
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -16,23 +16,24 @@ from numpy.typing import NDArray
 from model_store.student import OnnxStudent
 from service.coverage import CORRUPT_ROW, DEADLINE, MISSING_PRODUCT, SCORED, STORE_ERROR
 from service.deadline import Deadline
-from service.query_cache import QueryCache
+from service.query_rows import QueryRows, QuerySource
 from vector_store.errors import StoreError
 from vector_store.header import SetHeader
-from vector_store.protocol import VectorStore
-from vector_store.rows import CORRUPT, FOUND, MISSING, Rows, unpack
+from vector_store.ids import ProductIds
+from vector_store.row_cache import RowCache
+from vector_store.rows import CORRUPT, FOUND, MISSING, Rows
 
 log = logging.getLogger("winnow.scoring")
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A verified student, the vector set its rows lie in, and the store that holds the set."""
+    """A verified student, the vector set its rows lie in, and the cache in front of that set."""
 
     student: OnnxStudent
-    store: VectorStore
     header: SetHeader
-    queries: QueryCache
+    rows: RowCache
+    queries: QueryRows
     fetcher: Executor
 
 
@@ -44,20 +45,25 @@ class Scored:
     scores: NDArray[np.float32]
     codes: NDArray[np.uint8]
     stages_s: dict[str, float]
-    query_cached: bool
+    query_source: QuerySource | None
 
 
-def score(scorer: Scorer, query: str, product_ids: Sequence[str], deadline: Deadline) -> Scored:
+def score(scorer: Scorer, query: str, product_ids: ProductIds, deadline: Deadline) -> Scored:
     """Scores every candidate that has a row, within the deadline."""
     n = len(product_ids)
     started = perf_counter()
     if deadline.expired():
         return unscored(n, DEADLINE)
-    fetching = scorer.fetcher.submit(_fetch, scorer, product_ids)
-    q, cached = _query_row(scorer, query)
+    rows, missing = scorer.rows.lookup(product_ids)
+    looked_up = perf_counter()
+    fetching: Future[Rows] | None = None
+    if len(missing):
+        fetching = scorer.fetcher.submit(scorer.rows.complete, product_ids, rows, missing)
+    q, source = scorer.queries.get(query)
     encoded = perf_counter()
     try:
-        rows = fetching.result(timeout=deadline.remaining_s())
+        if fetching is not None:
+            rows = fetching.result(timeout=deadline.remaining_s())
     except TimeoutError:
         return unscored(n, DEADLINE)
     except StoreError as error:
@@ -67,30 +73,17 @@ def score(scorer: Scorer, query: str, product_ids: Sequence[str], deadline: Dead
     raw, codes = _head(scorer.student, q, rows, deadline)
     scores = scorer.student.calibrate(raw)
     stages_s = {
-        "query": encoded - started,
-        "rows": fetched - encoded,
+        "query": encoded - looked_up,
+        "rows": (looked_up - started) + (fetched - encoded),
         "head": perf_counter() - fetched,
     }
-    return Scored(raw, scores, codes, stages_s, cached)
+    return Scored(raw, scores, codes, stages_s, source)
 
 
 def unscored(n: int, code: int) -> Scored:
     """A result for n candidates without a score, all for one reason."""
     nothing = np.full(n, np.nan, dtype=np.float32)
-    return Scored(nothing, nothing, np.full(n, code, dtype=np.uint8), {}, query_cached=False)
-
-
-def _query_row(scorer: Scorer, query: str) -> tuple[NDArray[np.float32], bool]:
-    row = scorer.queries.get(query)
-    if row is not None:
-        return row, True
-    row = scorer.student.encode_query(query)
-    scorer.queries.put(query, row)
-    return row, False
-
-
-def _fetch(scorer: Scorer, product_ids: Sequence[str]) -> Rows:
-    return unpack(scorer.store.get(scorer.header, product_ids), scorer.header.width)
+    return Scored(nothing, nothing, np.full(n, code, dtype=np.uint8), {}, query_source=None)
 
 
 _CODE_OF_STATUS = np.zeros(3, dtype=np.uint8)

@@ -11,19 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.errors import BundleNotFound, ModelStoreError
-from model_store.manifest import Manifest
+from model_store.manifest import Manifest, query_fingerprint
 from model_store.registry import bundle_folder, published
 from model_store.student import OnnxStudent
 from service import metrics
 from service.errors import NotReady, StoreDown, UnknownModel
-from service.query_cache import QueryCache
+from service.query_rows import QueryRows
 from service.scoring import Scorer
 from service.settings import Settings
+from vector_store.arena import ArenaCounters
 from vector_store.errors import SetNotFound, StoreError
-from vector_store.live import live_header
+from vector_store.header import SetHeader
+from vector_store.live import live_header, live_query_header
 from vector_store.protocol import VectorStore
+from vector_store.row_cache import RowCache
+from vector_store.watch import Watch
 
 log = logging.getLogger("winnow.serving")
+
+_NOTHING = ArenaCounters(0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,10 @@ class Serving:
         self._settings = settings
         self._store = store
         self._fetcher = fetcher
-        self._caches = {name: QueryCache(settings.query_cache_entries) for name in self.names}
+        self._queries: dict[str, QueryRows] = {}
+        self._watches: dict[str, Watch] = {}
+        self._counted: dict[str, ArenaCounters] = {}
+        self._query_problems: dict[str, str] = {}
         self._slots: Mapping[str, Slot] = {
             name: Slot(name, None, None, "the student is being loaded") for name in self.names
         }
@@ -84,13 +93,16 @@ class Serving:
                 folder: Path = bundle_folder(self._settings.bundles, name)
                 student = OnnxStudent.load(
                     folder,
-                    threads=self._settings.effective_ort_threads,
+                    threads=self._settings.ort_threads,
+                    tile=self._settings.head_tile,
                     precision=self._settings.precision,
                 )
             except ModelStoreError as error:
                 log.error("student %s is not served: %s", name, error)  # noqa: TRY400 - its text says all
                 self._replace(Slot(name, None, None, f"refused: {error}"))
                 continue
+            entries = self._settings.query_cache_entries
+            self._queries[name] = QueryRows(student, self._store, entries)
             self._replace(Slot(name, student, None, "its vector set is being looked up"))
         self.refresh()
 
@@ -103,10 +115,33 @@ class Serving:
             if fresh.reason and fresh.reason != slot.reason:
                 log.warning("student %s is not ready: %s", slot.name, fresh.reason)
             self._replace(fresh)
+            self._queries[slot.name].use_stored(
+                None if fresh.store_down else self._query_set(slot.name, slot.student)
+            )
             labels = (slot.name, slot.student.manifest.version)
             metrics.READY.labels(*labels).set(fresh.scorer is not None and not fresh.store_down)
             if fresh.scorer is not None:
                 metrics.SET_PRODUCTS.labels(*labels).set(fresh.scorer.header.count)
+
+    def close(self) -> None:
+        """Stops watching the sets."""
+        for name in self.names:
+            self._end_watch(name)
+
+    def count_rows(self) -> None:
+        """Adds what the row caches have done since the last time to the metrics."""
+        held = 0
+        for slot in self.slots:
+            if slot.scorer is None:
+                continue
+            now, before = slot.scorer.rows.counters(), self._counted.get(slot.name, _NOTHING)
+            self._counted[slot.name] = now
+            metrics.ROW_CACHE.labels("hit").inc(max(0, now.hits - before.hits))
+            metrics.ROW_CACHE.labels("miss").inc(max(0, now.misses - before.misses))
+            metrics.ROW_CACHE_EVICTIONS.inc(max(0, now.evictions - before.evictions))
+            metrics.ROW_CACHE_INVALIDATIONS.inc(max(0, now.invalidations - before.invalidations))
+            held += now.rows
+        metrics.ROW_CACHE_HELD.set(held)
 
     def scorer(self, name: str | None) -> Scorer:
         """The scorer of a served name, or of the default one.
@@ -146,6 +181,19 @@ class Serving:
     def _replace(self, slot: Slot) -> None:
         self._slots = {**self._slots, slot.name: slot}
 
+    def _query_set(self, name: str, student: OnnxStudent) -> SetHeader | None:
+        """The live set of query rows; it saves time and is never needed, so None is no failure."""
+        fingerprint = query_fingerprint(student.manifest, student.run["query"])
+        header, problem = None, ""
+        try:
+            header = live_query_header(self._store, fingerprint, student.manifest.d_q)
+        except StoreError as error:
+            problem = str(error)
+        if problem and problem != self._query_problems.get(name):
+            log.warning("student %s: stored query rows are not used: %s", name, problem)
+        self._query_problems[name] = problem
+        return header
+
     def _with_set(self, name: str, student: OnnxStudent, scorer: Scorer | None) -> Slot:
         try:
             header = live_header(
@@ -162,5 +210,23 @@ class Serving:
             return Slot(name, student, scorer, reason, store_down=True)
         if scorer is not None and scorer.header == header:
             return Slot(name, student, scorer, "")
-        fresh = Scorer(student, self._store, header, self._caches[name], self._fetcher)
+        try:
+            rows = self._cached_rows(name, header)
+        except StoreError as error:
+            return Slot(name, student, None, str(error))
+        fresh = Scorer(student, header, rows, self._queries[name], self._fetcher)
         return Slot(name, student, fresh, "")
+
+    def _cached_rows(self, name: str, header: SetHeader) -> RowCache:
+        """A row cache of its own for every set: rows of another one are never scored."""
+        cache = RowCache(self._store, header, self._settings.row_cache_mb * 2**20)
+        self.count_rows()
+        self._counted[name] = _NOTHING
+        self._end_watch(name)
+        self._watches[name] = self._store.watch(header, cache)
+        return cache
+
+    def _end_watch(self, name: str) -> None:
+        watch = self._watches.pop(name, None)
+        if watch is not None:
+            watch.close()

@@ -11,8 +11,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model_store.manifest import TILE
 from model_store.registry import DEFAULT_ROOT
-from service.cpus import available_cpus, default_ort_threads, default_workers
+from service.cpus import available_cpus, default_workers
 
 PREFIX = "WINNOW_"
 
@@ -27,13 +28,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     store: str = Field(
-        description="vector store: lmdb:PATH, redis://HOST:PORT/DB, rediss://, unix://"
+        description="vector store: lmdb:PATH, redis://HOST:PORT/DB, redis+cluster://HOST:PORT/"
     )
     bundles: Path = Field(DEFAULT_ROOT, description="folder of published bundles")
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="students to serve, comma separated, the first one by default"
     )
-    precision: Literal["float32", "int8"] | None = Field(
+    precision: Literal["float32", "int8", "native"] | None = Field(
         None, description="of the query and head graphs; what the bundle says where absent"
     )
     host: str = "127.0.0.1"
@@ -41,11 +42,14 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default_factory=lambda: default_workers(available_cpus()), description="worker processes"
     )
-    ort_threads: Annotated[int, Field(ge=0, le=256)] = Field(
-        0, description="ONNX Runtime threads per worker; 0 = CPU quota / workers"
+    ort_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        1, description="ONNX Runtime threads per worker; a second one slows short queries down"
     )
-    request_threads: Annotated[int, Field(ge=1, le=64)] = Field(
-        2, description="requests that one worker scores at the same time"
+    request_threads: Annotated[int, Field(ge=0, le=64)] = Field(
+        2, description="requests that one worker scores at the same time; 0 = in its event loop"
+    )
+    head_tile: Annotated[int, Field(ge=16, le=65536)] = Field(
+        TILE, description="rows per run of the head: winnow bench --tune"
     )
     max_candidates: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         10_000, description="candidates of one request"
@@ -63,6 +67,9 @@ class Settings(BaseSettings):
     )
     store_refresh_ms: Annotated[int, Field(ge=10, le=600_000)] = Field(
         1_000, description="how often the live vector set is looked up"
+    )
+    row_cache_mb: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        128, description="memory for product rows kept per worker and model; 0 = none"
     )
     query_cache_entries: Annotated[int, Field(ge=0)] = Field(
         10_000, description="query rows kept per worker and model"
@@ -84,11 +91,6 @@ class Settings(BaseSettings):
                 f"max_candidates ({self.max_candidates}), or the largest request is never admitted"
             )
         return self
-
-    @property
-    def effective_ort_threads(self) -> int:
-        """ONNX Runtime threads per worker, after the CPU quota."""
-        return self.ort_threads or default_ort_threads(available_cpus(), self.workers)
 
 
 def read_settings() -> Settings:

@@ -1,5 +1,6 @@
 """What /filter keeps, as a pure function."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,19 @@ NAN = float("nan")
 Missing = Literal["keep", "drop", "last"]
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A Page with its positions as lists, which can be compared."""
+
+    kept: list[int]
+    removed: list[int]
+    passed_through: bool
+
+
+def listed(page: Page) -> Listed:
+    return Listed(page.kept.tolist(), page.removed.tolist(), page.passed_through)
+
+
 def page(
     scores: list[float],
     threshold: float,
@@ -21,15 +35,15 @@ def page(
     missing: Missing = "keep",
     sort_values: list[float | None] | None = None,
     order: Literal["asc", "desc"] = "asc",
-) -> Page:
+) -> Listed:
     values = np.array(scores, dtype=np.float32)
     codes = np.where(np.isnan(values), MISSING_PRODUCT, SCORED).astype(np.uint8)
     positions = ordered(len(scores), sort_values, order)
-    return filter_page(values, codes, positions, threshold, min_keep, missing)
+    return listed(filter_page(values, codes, positions, threshold, min_keep, missing))
 
 
 def test_the_threshold_is_inclusive_and_order_is_kept() -> None:
-    assert page([0.2, 0.5, 0.9, 0.4999], 0.5) == Page([1, 2], [0, 3], passed_through=False)
+    assert page([0.2, 0.5, 0.9, 0.4999], 0.5) == Listed([1, 2], [0, 3], passed_through=False)
 
 
 def test_a_score_sent_back_as_the_threshold_keeps_its_product() -> None:
@@ -42,7 +56,9 @@ def test_a_score_sent_back_as_the_threshold_keeps_its_product() -> None:
     [("keep", [0, 1], [2]), ("drop", [1], [0, 2]), ("last", [1, 0], [2])],
 )
 def test_missing_products(missing: Missing, kept: list[int], removed: list[int]) -> None:
-    assert page([NAN, 0.9, 0.1], 0.5, missing=missing) == Page(kept, removed, passed_through=False)
+    assert page([NAN, 0.9, 0.1], 0.5, missing=missing) == Listed(
+        kept, removed, passed_through=False
+    )
 
 
 def test_min_keep_brings_back_the_best_in_place() -> None:
@@ -59,13 +75,13 @@ def test_sort_values_order_the_answer_stably_null_last() -> None:
 def test_what_could_not_be_scored_in_time_passes_through_whole(code: int) -> None:
     scores = np.array([0.0, NAN, 0.9], dtype=np.float32)
     codes = np.array([SCORED, code, SCORED], dtype=np.uint8)
-    assert filter_page(scores, codes, ordered(3, None, "asc"), 0.5, 0, "drop") == Page(
+    assert listed(filter_page(scores, codes, ordered(3, None, "asc"), 0.5, 0, "drop")) == Listed(
         [0, 1, 2], [], passed_through=True
     )
 
 
 def test_an_empty_page() -> None:
-    assert page([], 0.5, min_keep=3) == Page([], [], passed_through=False)
+    assert page([], 0.5, min_keep=3) == Listed([], [], passed_through=False)
 
 
 @given(

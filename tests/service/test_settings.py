@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cpus import available_cpus, default_ort_threads, default_workers
+from service.cpus import available_cpus, default_workers
 from service.settings import SettingsError, read_settings
 
 
@@ -60,12 +60,6 @@ def test_without_a_quota_the_affinity_counts(tmp_path: Path, content: str) -> No
     assert available_cpus(tmp_path) == available_cpus(tmp_path / "absent") >= 1
 
 
-@pytest.mark.parametrize(
-    ("cpus", "workers", "threads"), [(0.5, 1, 1), (1.0, 1, 1), (2.0, 2, 1), (7.9, 7, 1)]
-)
-def test_workers_times_threads_never_exceed_the_quota(
-    cpus: float, workers: int, threads: int
-) -> None:
+@pytest.mark.parametrize(("cpus", "workers"), [(0.5, 1), (1.0, 1), (2.0, 2), (7.9, 7)])
+def test_workers_never_exceed_the_quota(cpus: float, workers: int) -> None:
     assert default_workers(cpus) == workers
-    assert default_ort_threads(cpus, workers) == threads
-    assert default_ort_threads(8.0, 2) == 4
