@@ -9,7 +9,8 @@ from typing import NoReturn
 
 import typer
 
-from cli import evaluate, export, index, models, serve, sets, train
+from bench.errors import BenchError
+from cli import bench, evaluate, export, index, models, serve, sets, train
 from evaluation.errors import EvaluationError
 from export.errors import ExportError
 from indexing.errors import IndexingError
@@ -28,6 +29,7 @@ app.add_typer(models.app, name="models")
 app.command()(index.index)
 app.add_typer(sets.app, name="sets")
 app.command()(serve.serve)
+app.command()(bench.bench)
 app.command()(evaluate.evaluate)
 
 
@@ -36,6 +38,7 @@ def main() -> None:
     try:
         app()
     except (
+        BenchError,
         EvaluationError,
         ExportError,
         IndexingError,

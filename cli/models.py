@@ -85,7 +85,8 @@ def verify_model(name: Name, version: str | None = None, bundles: Bundles = DEFA
 
     folder = bundle_folder(bundles, name, version)
     manifest = open_bundle(folder).manifest
-    for precision in ("float32", "int8"):
+    precisions = {name for graph in manifest.graphs.values() for name in graph.files}
+    for precision in sorted(precisions):
         student = OnnxStudent.load(folder, precision=precision)
         runs = ", ".join(f"{graph} {ran}" for graph, ran in student.run.items())
         say(f"golden rows agree: {runs}")

@@ -13,7 +13,7 @@ from cli.console import say
 
 def serve(
     store: Annotated[
-        str | None, typer.Option(help="lmdb:PATH, redis://HOST:PORT/DB, rediss://..., unix://...")
+        str | None, typer.Option(help="lmdb:PATH, redis://HOST:PORT/DB, redis+cluster://HOST:PORT/")
     ] = None,
     models: Annotated[
         str | None, typer.Option(help="students to serve, comma separated, the default one first")
@@ -66,7 +66,7 @@ def _run() -> None:
         say(f"{name} {student.manifest.version}: verified")
     open_store(settings.store, read_only=True, timeout_ms=settings.store_timeout_ms).close()
     say(
-        f"{settings.workers} workers x {settings.effective_ort_threads} ONNX Runtime threads; "
+        f"{settings.workers} workers x {settings.ort_threads} ONNX Runtime threads; "
         f"http://{settings.host}:{settings.port}/docs"
     )
     uvicorn.run(

@@ -20,9 +20,9 @@ NAME = "shop-bert2dnn"
 
 @pytest.fixture
 def bundles(tmp_path: Path) -> Path:
-    """A registry of one student with versions 1 (active) and 2 (other vectors are not needed)."""
+    """A registry of one student with versions 2 (active) and 3 (other vectors are not needed)."""
     shutil.copytree(DEFAULT_ROOT / NAME, tmp_path / "bundles" / NAME)
-    revise(bundle_folder(tmp_path / "bundles", NAME), tmp_path / "bundles", {"version": "2"})
+    revise(bundle_folder(tmp_path / "bundles", NAME), tmp_path / "bundles", {"version": "3"})
     return tmp_path / "bundles"
 
 
@@ -109,26 +109,65 @@ def test_index_shows_rejects_and_switches(bundles: Path, store: str, catalogue: 
     assert "0 sets dropped" in gone.stderr  # one is live, the other is the newest
 
 
+def test_index_queries(store: str, tmp_path: Path) -> None:
+    path = tmp_path / "queries.txt"
+    path.write_text("red shoes\n\ntent\nred shoes\n", encoding="utf-8")
+    command = ("index", "--queries", str(path), "--model", NAME, "--store", store)
+    dry = winnow(*command, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "3 queries x 4108 bytes" in dry.stderr
+    shown = winnow(*command, "--json")
+    assert shown.returncode == 0, shown.stderr
+    report = json.loads(shown.stdout)
+    assert (report["queries"], report["rejected"], report["duplicates"]) == (2, 1, 1)
+    assert "1 rows repeated a query" in shown.stderr
+    (bad,) = Path(report["reject_file"]).read_text(encoding="utf-8").splitlines()
+    assert json.loads(bad) == {"line": 2, "reason": "empty query", "text": ""}
+    listed = winnow("sets", "list", "--store", store, "--json")
+    (entry,) = json.loads(listed.stdout)
+    assert (entry["holds"], entry["dtype"], entry["count"]) == ("queries", "float32", 2)
+    assert "queries" in winnow("sets", "list", "--store", store).stderr
+    verified = winnow("sets", "verify", report["set_id"], "--store", store)
+    assert "2 rows, all whole" in verified.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "expected one of CATALOGUE and --queries FILE, got neither"),
+        (("a.csv", "--queries", "b.txt"), "got both (a.csv and b.txt)"),
+        (("--queries", "b.txt", "--id-column", "sku"), "--id-column is for a catalogue"),
+        (("a.csv", "--query-column", "q"), "--query-column is for queries"),
+    ],
+)
+def test_index_takes_one_file_and_its_options(
+    store: str, arguments: tuple[str, ...], expected: str
+) -> None:
+    ended = winnow("index", *arguments, "--model", NAME, "--store", store)
+    assert ended.returncode == 2
+    assert expected in " ".join(ended.stderr.replace("│", " ").split())
+
+
 def test_a_version_is_activated_only_where_its_vectors_are(
     bundles: Path, store: str, catalogue: Path
 ) -> None:
-    refused = winnow("models", "activate", NAME, "2", "--store", store, bundles=bundles)
+    refused = winnow("models", "activate", NAME, "3", "--store", store, bundles=bundles)
     assert refused.returncode == 1
     assert "no LMDB store" in refused.stderr
-    winnow("index", str(catalogue), "--model", f"{NAME}@2", "--store", store, bundles=bundles)
-    done = winnow("models", "activate", NAME, "2", "--store", store, bundles=bundles)
+    winnow("index", str(catalogue), "--model", f"{NAME}@3", "--store", store, bundles=bundles)
+    done = winnow("models", "activate", NAME, "3", "--store", store, bundles=bundles)
     assert done.returncode == 0, done.stderr
-    assert find(bundles, NAME).current == "2"
+    assert find(bundles, NAME).current == "3"
     back = winnow("models", "rollback", NAME, "--store", store, bundles=bundles)
     assert back.returncode == 0, back.stderr
-    assert find(bundles, NAME).current == "1"
+    assert find(bundles, NAME).current == "2"
 
 
 def test_a_version_whose_vectors_are_of_another_student_is_refused(
     store: str, catalogue: Path
 ) -> None:
     winnow("index", str(catalogue), "--model", "shop-deepdot", "--store", store)
-    refused = winnow("models", "activate", NAME, "1", "--store", store)
+    refused = winnow("models", "activate", NAME, "2", "--store", store)
     assert refused.returncode == 1
     fingerprint = open_bundle(bundle_folder(DEFAULT_ROOT, NAME)).manifest.vector_fingerprint
     assert f"no live vector set with fingerprint {fingerprint[:8]}" in refused.stderr
@@ -136,7 +175,7 @@ def test_a_version_whose_vectors_are_of_another_student_is_refused(
 
 def test_models_list_show_and_verify(bundles: Path) -> None:
     listed = json.loads(winnow("models", "list", "--json", bundles=bundles).stdout)
-    assert [(entry["version"], entry["active"]) for entry in listed] == [("1", True), ("2", False)]
+    assert [(entry["version"], entry["active"]) for entry in listed] == [("2", True), ("3", False)]
     assert NAME in winnow("models", "list", bundles=bundles).stderr
     manifest = json.loads(winnow("models", "show", NAME, bundles=bundles).stdout)
     assert manifest["student"] == "bert2dnn"
@@ -145,7 +184,7 @@ def test_models_list_show_and_verify(bundles: Path) -> None:
     head.write_bytes(head.read_bytes()[:-1])
     broken = winnow("models", "verify", NAME, bundles=bundles)
     assert broken.returncode == 1
-    assert broken.stderr.startswith("error: 1/head.onnx: expected")
+    assert broken.stderr.startswith("error: 2/head.onnx: expected")
 
 
 def test_evaluate_prints_json_and_a_table() -> None:
