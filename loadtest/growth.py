@@ -1,0 +1,279 @@
+"""How cost grows: with the candidates of a request, the size of the catalogue, workers, threads.
+
+    python -m loadtest.growth --out FOLDER [--only candidates|catalogue|workers|threads]
+
+Starts `winnow index`, `winnow serve` and `redis-server` itself; writes growth.json, growth.md and
+growth.png (with matplotlib). Figures are medians over the rounds, with the least and the greatest.
+A run with an answer that was not fully scored ends in an error.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtest import catalogue
+from loadtest.closed_loop import Measured, measure
+from loadtest.commands import Served, index, memory_mb, redis, serve
+from loadtest.figures import quantiles
+from loadtest.growth_report import Row, markdown, plot
+from loadtest.traffic import Request, Traffic, read_ids
+
+CANDIDATES = (10, 30, 100, 300, 1_000, 3_000, 10_000)
+CATALOGUES = (10_000, 100_000, 1_000_000, 2_000_000)
+WORKERS = (1, 2, 3, 4)
+# Request threads (0: in the event loop) and ONNX Runtime threads of one worker.
+THREADS = ((0, 1), (1, 1), (2, 1), (4, 1), (0, 2), (2, 2))
+N = 1_000  # candidates, where they are not what grows
+CONNECTIONS = 8
+HEAD_QUERIES = 500
+BUNDLES = Path(__file__).parents[1] / "model_store" / "bundles"
+_CONSOLE = Console(stderr=True)
+
+
+class Plan:
+    """Options of a run, and the folder of what it needs only meanwhile."""
+
+    def __init__(self, work: Path, options: argparse.Namespace) -> None:
+        self.work = work
+        self.bundles: Path = options.bundles
+        self.model: str = options.model
+        self.catalogue_model: str = options.catalogue_model
+        self.products: int = options.products
+        self.sizes: list[int] = options.sizes
+        self.workers: list[int] = options.workers
+        self.requests: int = options.requests
+        self.rounds: int = options.rounds
+        self.seed: int = options.seed
+
+    def traffic(self, products: int) -> tuple[Path, Traffic]:
+        """A catalogue of so many products, and requests for it."""
+        path = self.work / f"products-{products}.csv"
+        if not path.exists():
+            catalogue.write_catalogue(path, products, self.seed)
+        return path, Traffic(read_ids(path), catalogue.queries(HEAD_QUERIES, self.seed), self.seed)
+
+
+def candidates(plan: Plan) -> list[Row]:
+    """Cost per candidate over the length of the list: one connection, one worker, rows in Redis,
+    caches warm, for every request was sent before.
+    """
+    file, traffic = plan.traffic(plan.products)
+    sent = {
+        n: traffic.requests(_fewer(plan.requests, n), n, "uniform", "score")
+        for n in CANDIDATES
+        if n <= plan.products
+    }
+    runs: dict[int, list[Measured]] = {n: [] for n in sent}
+    with redis() as store:
+        index(file, plan.model, store, plan.bundles)
+        with serve(store, plan.model, plan.bundles, 1, {}) as served:
+            for requests in sent.values():
+                _measured(served, requests)
+            for round_ in range(plan.rounds):
+                _say(f"candidates, round {round_ + 1} of {plan.rounds}")
+                for n, requests in sent.items():  # in turn: a slow minute falls on all of them
+                    runs[n].append(_measured(served, requests))
+    return [
+        {
+            "candidates": n,
+            "requests": len(sent[n]),
+            **_latency(of_n),
+            "us_per_candidate": [round(_p(run, 50) * 1e3 / n, 3) for run in of_n],
+        }
+        for n, of_n in runs.items()
+    ]
+
+
+def catalogues(plan: Plan) -> list[Row]:
+    """Latency at 1,000 random candidates over the catalogue's size: LMDB and Redis, the row cache
+    off and on (where the service has one), one connection, one worker.
+    """
+    rows: list[Row] = []
+    for size in plan.sizes:
+        file, traffic = plan.traffic(size)
+        with ExitStack() as stack:
+            stores = {
+                "lmdb": f"lmdb:{plan.work / f'rows-{size}'}",
+                "redis": stack.enter_context(redis()),
+            }
+            for name, store in stores.items():
+                _say(f"catalogue of {size:,} in {name}: indexing")
+                seconds = index(file, plan.catalogue_model, store, plan.bundles)
+                rows += [
+                    {
+                        "products": size,
+                        "store": name,
+                        "index_s": round(seconds, 1),
+                        "indexed_per_s": round(size / seconds),
+                        **row,
+                    }
+                    for row in _cache_off_and_on(plan, store, size, traffic)
+                ]
+        shutil.rmtree(plan.work / f"rows-{size}")
+    return rows
+
+
+def workers(plan: Plan) -> list[Row]:
+    """Throughput at 8 connections over the number of workers, on the realistic mix of products and
+    queries at 1,000 candidates, rows in Redis; and what one worker adds in memory.
+    """
+    file, traffic = plan.traffic(plan.products)
+    rows: list[Row] = []
+    with redis() as store:
+        index(file, plan.model, store, plan.bundles)
+        for count in plan.workers:
+            with serve(store, plan.model, plan.bundles, count, {}) as served:
+                # Several times, for each worker has caches of its own.
+                for _ in range(count):
+                    _measured(served, traffic.warm_up(), CONNECTIONS)
+                _measured(served, _zipf(traffic, plan.requests * count), CONNECTIONS)
+                runs = []
+                for round_ in range(plan.rounds):
+                    _say(f"{count} workers, round {round_ + 1} of {plan.rounds}")
+                    runs.append(_measured(served, _zipf(traffic, plan.requests), CONNECTIONS))
+                memory = [memory_mb(pid) for pid in served.workers()]
+            rows.append(
+                {
+                    "workers": count,
+                    "per_second": [round(run.per_second, 1) for run in runs],
+                    **_latency(runs),
+                    "pss_mb": [of_one["pss"] for of_one in memory],
+                    "uss_mb": [of_one["uss"] for of_one in memory],
+                }
+            )
+    return rows
+
+
+def threads(plan: Plan) -> list[Row]:
+    """One worker scoring in its event loop or in threads, on 1 and on 8 connections, on the mix of
+    `workers`; half of the queries are new, so the query graph runs as it does in production.
+    """
+    file, traffic = plan.traffic(plan.products)
+    runs: dict[tuple[int, int, int], list[Measured]] = {}
+    with redis() as store:
+        index(file, plan.model, store, plan.bundles)
+        for round_ in range(plan.rounds):
+            for request_threads, ort_threads in THREADS:
+                _say(f"{request_threads} x {ort_threads} threads, round {round_ + 1}")
+                settings = {"request_threads": request_threads, "ort_threads": ort_threads}
+                given = {name: str(value) for name, value in settings.items()}
+                with serve(store, plan.model, plan.bundles, 1, given) as served:
+                    _measured(served, traffic.warm_up(), CONNECTIONS)
+                    _measured(served, _zipf(traffic, plan.requests), CONNECTIONS)
+                    for connections in (1, CONNECTIONS):
+                        run = _measured(served, _zipf(traffic, plan.requests), connections)
+                        cell = (request_threads, ort_threads, connections)
+                        runs.setdefault(cell, []).append(run)
+    return [
+        {
+            "request_threads": request_threads or "event loop",
+            "ort_threads": ort_threads,
+            "connections": connections,
+            "per_second": [round(run.per_second, 1) for run in of_cell],
+            **_latency(of_cell),
+        }
+        for (request_threads, ort_threads, connections), of_cell in runs.items()
+    ]
+
+
+SECTIONS: dict[str, Callable[[Plan], list[Row]]] = {
+    "candidates": candidates,
+    "catalogue": catalogues,
+    "workers": workers,
+    "threads": threads,
+}
+
+
+def _cache_off_and_on(plan: Plan, store: str, size: int, traffic: Traffic) -> Iterator[Row]:
+    with serve(store, plan.catalogue_model, plan.bundles, 1, {}) as served:
+        off = {name: "0" for name in served.info["limits"] if name.startswith("row_cache")}
+        # Random ids fill a cache slowly: every product should have had its turn, within reason.
+        filling = min(max(plan.requests, 3 * size // N), 20 * plan.requests)
+        yield {"row_cache": "on" if off else "none", **_random_ids(plan, served, traffic, filling)}
+    if off:
+        with serve(store, plan.catalogue_model, plan.bundles, 1, off) as served:
+            yield {"row_cache": "off", **_random_ids(plan, served, traffic, plan.requests)}
+
+
+def _random_ids(plan: Plan, served: Served, traffic: Traffic, warm_up: int) -> Row:
+    _measured(served, traffic.requests(warm_up, N, "uniform", "score"))
+    return _latency(
+        [
+            _measured(served, traffic.requests(plan.requests, N, "uniform", "score"))
+            for _ in range(plan.rounds)
+        ]
+    )
+
+
+def _zipf(traffic: Traffic, count: int) -> list[Request]:
+    return traffic.requests(count, N, "zipf", "score")
+
+
+def _fewer(requests: int, n: int) -> int:
+    """As many requests of long lists as take about the time of `requests` at `N`."""
+    return max(20, min(requests, requests * N // n))
+
+
+def _measured(served: Served, requests: list[Request], connections: int = 1) -> Measured:
+    run = measure(served.url, requests, connections)
+    run.require_ok()
+    return run
+
+
+def _latency(runs: list[Measured]) -> Row:
+    return {"p50_ms": [_p(run, 50) for run in runs], "p99_ms": [_p(run, 99) for run in runs]}
+
+
+def _p(run: Measured, q: int) -> float:
+    return quantiles(run.latencies_ms)[f"p{q}"]
+
+
+def main() -> None:
+    """Measures the sections, writes growth.json, growth.md and growth.png, prints the tables."""
+    options = _options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[Row]] = {}
+    with tempfile.TemporaryDirectory(dir=options.out, prefix="work-") as work:
+        plan = Plan(Path(work), options)
+        for section in options.only or SECTIONS:
+            found[section] = SECTIONS[section](plan)
+            # After each section: what is measured is kept if the next one fails.
+            text = json.dumps(found, indent=2)
+            (options.out / "growth.json").write_text(f"{text}\n", encoding="utf-8")
+            (options.out / "growth.md").write_text(markdown(found), encoding="utf-8")
+    print(markdown(found))
+    if find_spec("matplotlib"):
+        plot(found, options.out / "growth.png")
+    else:
+        _say("no plot: matplotlib is not installed")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="may be given again")
+    parser.add_argument("--bundles", type=Path, default=BUNDLES)
+    parser.add_argument("--model", default="shop-reprbert", help="of candidates and workers")
+    parser.add_argument("--catalogue-model", default="shop-bert2dnn", help="it encodes titles fast")
+    parser.add_argument("--products", type=int, default=20_000, help="of candidates and workers")
+    parser.add_argument("--sizes", type=int, nargs="+", default=CATALOGUES, help="of the catalogue")
+    parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
+    parser.add_argument("--requests", type=int, default=300, help="per cell and round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=7)
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    _CONSOLE.print(text, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The plots of the drivers; the only module that imports matplotlib, which is optional."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+Points = Sequence[tuple[float, float]]
+
+
+def scatter(path: Path, series: Mapping[str, Points], x: str, y: str) -> None:
+    """Dots of each series, y on a logarithmic scale, as PNG."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in series.items():
+        axes.scatter([at for at, _ in points], [value for _, value in points], s=3, label=name)
+    axes.set(xlabel=x, ylabel=y, yscale="log")
+    axes.legend()
+    figure.savefig(path)
+
+
+def lines(path: Path, panels: Mapping[str, Mapping[str, Points]], x: Mapping[str, str]) -> None:
+    """One panel each, side by side: lines over a logarithmic x; `x` names it by panel, as PNG."""
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for axes, (title, series) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for name, points in series.items():
+            axes.plot([at for at, _ in points], [value for _, value in points], "o-", label=name)
+        axes.set(title=title, xlabel=x[title], xscale="log", ylim=(0, None))
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend()
+    figure.savefig(path)
+
+
+def stacked_bars(path: Path, bars: Mapping[str, Mapping[str, float]], y: str) -> None:
+    """A bar each, its parts on top of each other; a part has one colour in all bars, as PNG."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    names = list(bars)
+    bottoms = dict.fromkeys(names, 0.0)
+    for part in dict.fromkeys(part for parts in bars.values() for part in parts):
+        heights = [bars[name].get(part, 0.0) for name in names]
+        axes.bar(names, heights, bottom=list(bottoms.values()), label=part)
+        for name, height in zip(names, heights, strict=True):
+            bottoms[name] += height
+    axes.set(ylabel=y)
+    axes.legend()
+    figure.savefig(path)
