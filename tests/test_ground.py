@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("cli", "evaluation", "export", "indexing", "model_store", "service", "vector_store")
+PACKAGES = (
+    *("bench", "cli", "evaluation", "export", "indexing", "loadtest", "model_store", "native"),
+    *("service", "vector_store"),
+)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
