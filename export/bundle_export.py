@@ -210,16 +210,22 @@ def _float32_graphs(
             name == "head" and not tile_independent(onnx_head(graph), gate.rows)
         ):
             build.remove(name, "int8")
-    _add_kernel(build, checkpoint.student.dense_head(), sample, gate)
+    _add_kernel(build, checkpoint.student.dense_head(), tiles, sample, gate)
     return build, gate
 
 
-def _add_kernel(build: _Build, dense: DenseHead | None, sample: Sample, gate: Float32Gate) -> None:
+def _add_kernel(
+    build: _Build,
+    dense: DenseHead | None,
+    tiles: list[Tile],
+    sample: Sample,
+    gate: Float32Gate,
+) -> None:
     """The fused head beside the head graph, if it passes the gate of an int8 head."""
     if dense is None or not kernel_paths():
         return
     path = build.file("head", "native")
-    write_head(path, kernel_weights(dense))
+    write_head(path, kernel_weights(dense, tiles))
     kernel = HeadKernel(read_head(path), kernel_paths()[0])
     entry = check_native(kernel.score, sample, gate.rows, build.graphs["head", "float32"])
     build.parity.append(entry)

@@ -64,7 +64,8 @@ typedef struct {
     int kind, layers, rows_in; /* rows_in: d_p */
     int vectors, width;        /* interaction: L sentence vectors of D values */
     float *pool;               /* interaction: weights of the first L - 1 layers */
-    float *last;               /* [width of the last layer, padded] weights of the logit */
+    float *residual;           /* interaction: [3 D, padded] weights of the logit for the input */
+    float *last;               /* [outputs of the last layer, padded] weights of the logit */
     float last_bias;
     int widest; /* floats of the widest padded activation */
     layer layer[MAX_LAYERS];
@@ -89,22 +90,23 @@ void winnow_head_free(head *h) {
         free(h->layer[i].bias);
     }
     free(h->pool);
+    free(h->residual);
     free(h->last);
     free(h);
 }
 
 /* widths: int32 [layers + 1]. Returns NULL when the sizes make no head, or memory is short. */
 head *winnow_head_new(int kind, int layers, const int32_t *widths, int vectors, int width,
-                      const float *pool, const float *last, float last_bias) {
+                      const float *pool, const float *residual, const float *last,
+                      float last_bias) {
     if (layers < 1 || layers > MAX_LAYERS) return NULL;
     if (kind != KIND_MLP && kind != KIND_INTERACTION) return NULL;
     for (int i = 0; i <= layers; i++)
         if (widths[i] < 1 || widths[i] > MAX_WIDTH) return NULL;
     if (kind == KIND_INTERACTION) {
-        /* The residual adds the input to the only layer's output: both are 3 D wide. */
         if (layers != 1 || vectors < 1 || width < 1 || width > MAX_WIDTH / 3) return NULL;
         if (vectors > MAX_WIDTH / width) return NULL;
-        if (widths[0] != 3 * width || widths[1] != widths[0]) return NULL;
+        if (widths[0] != 3 * width || residual == NULL) return NULL;
     }
     head *h = zeros(sizeof(head));
     if (h == NULL) return NULL;
@@ -115,9 +117,10 @@ head *winnow_head_new(int kind, int layers, const int32_t *widths, int vectors, 
     h->rows_in = kind == KIND_MLP ? widths[0] : vectors * width;
     h->last_bias = last_bias;
     h->pool = zeros(sizeof(float) * (size_t)(vectors > 1 ? vectors : 1));
+    h->residual = zeros(sizeof(float) * (size_t)padded(widths[0]));
     h->last = zeros(sizeof(float) * (size_t)padded(widths[layers]));
     h->widest = padded(h->rows_in);
-    int failed = h->pool == NULL || h->last == NULL;
+    int failed = h->pool == NULL || h->residual == NULL || h->last == NULL;
     for (int i = 0; i < layers; i++) {
         layer *l = &h->layer[i];
         l->in = widths[i], l->out = widths[i + 1];
@@ -137,6 +140,8 @@ head *winnow_head_new(int kind, int layers, const int32_t *widths, int vectors, 
         return NULL;
     }
     if (vectors > 1 && pool != NULL) memcpy(h->pool, pool, sizeof(float) * (size_t)(vectors - 1));
+    if (kind == KIND_INTERACTION)
+        memcpy(h->residual, residual, sizeof(float) * (size_t)widths[0]);
     memcpy(h->last, last, sizeof(float) * (size_t)widths[layers]);
     return h;
 }
@@ -526,7 +531,7 @@ static void score_tile(const head *h, const path *with, const float *query_bias,
             float *p = s.y + (size_t)r * wide;
             with->widen(P + (size_t)r * h->rows_in, h->rows_in, p);
             with->interact(h, p, q, x);
-            from_input[r] = with->dot(h->last, x, padded(h->layer[0].in));
+            from_input[r] = with->dot(h->residual, x, padded(h->layer[0].in));
         }
     }
     for (int i = 0; i < h->layers; i++) {

@@ -2,7 +2,7 @@
 
     mlp          x = [row]; x = relu(W1 x + q), x = relu(Wi x + bi) ..; logit = w x + b
     interaction  r = max(pool of I(p, q) of layers < L, I(p, q) of layer L);
-                 logit = w (relu(W1 r + b1) + r) + b;  I(p, q) = [max(p, q) ; p - q ; p + q]
+                 logit = w relu(W1 r + b1) + v r + b;  I(p, q) = [max(p, q) ; p - q ; p + q]
 
 Weights are int8 with a scale per output; activations are quantised row by row, to 7 bits. What a
 student's head is made of is decided at export; nothing here knows a student by name.
@@ -10,7 +10,7 @@ student's head is made of is decided at export; nothing here knows a student by 
 
 import ctypes
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -44,7 +44,10 @@ class HeadLayer:
 
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
-    """A whole head. `vectors` (L), `width` (D) and `pool` float32 [L - 1] are an interaction's."""
+    """A whole head: layers, and the weights `last` float32 [out] and bias of the logit.
+
+    Of an interaction: `vectors` (L), `width` (D), `pool` float32 [L - 1], `residual` float32 [3 D].
+    """
 
     kind: HeadKind
     layers: tuple[HeadLayer, ...]
@@ -52,7 +55,8 @@ class HeadWeights:
     last_bias: float
     vectors: int = 0
     width: int = 0
-    pool: NDArray[np.float32] | None = None
+    pool: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    residual: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def kernel_paths() -> tuple[KernelPath, ...]:
@@ -126,7 +130,8 @@ def write_head(path: Path, weights: HeadWeights) -> None:
         "last": weights.last,
         "last_bias": np.float32(weights.last_bias).reshape(1),
         "shape": np.array([len(weights.layers), weights.vectors, weights.width], np.int32),
-        "pool": np.zeros(0, np.float32) if weights.pool is None else weights.pool,
+        "pool": weights.pool,
+        "residual": weights.residual,
     }
     for i, layer in enumerate(weights.layers):
         arrays[f"weights{i}"] = layer.weights
@@ -159,6 +164,7 @@ def read_head(path: Path) -> HeadWeights:
             vectors=vectors,
             width=width,
             pool=arrays["pool"],
+            residual=arrays["residual"],
         )
         if kind != head.kind:
             raise ValueError(f"expected kind mlp or interaction, got {kind!r}")  # noqa: TRY301
@@ -187,16 +193,20 @@ def _check(head: HeadWeights) -> None:
         wide = shape[1]
     if head.last.shape != (wide,) or str(head.last.dtype) != "float32":
         raise ValueError(f"expected last float32 [{wide}], got {head.last.dtype} {head.last.shape}")
-    pool, expected = head.pool, max(0, head.vectors - 1)
-    if pool is not None and (str(pool.dtype), pool.shape) != ("float32", (expected,)):
-        raise ValueError(f"expected pool float32 [{expected}], got {pool.dtype} {pool.shape}")
+    inputs = 3 * head.width if head.kind == "interaction" else 0
+    for name, array, length in (
+        ("pool", head.pool, max(0, head.vectors - 1)),
+        ("residual", head.residual, inputs),
+    ):
+        if (str(array.dtype), array.shape) != ("float32", (length,)):
+            raise ValueError(f"expected {name} float32 [{length}], got {array.dtype} {array.shape}")
 
 
 def _new_head(library: ctypes.CDLL, weights: HeadWeights) -> int:
     library.winnow_head_new.restype = ctypes.c_void_p
     library.winnow_head_new.argtypes = [
         *(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
-        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_float),
+        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_float),
     ]
     library.winnow_head_set_layer.argtypes = [
         *(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -209,7 +219,10 @@ def _new_head(library: ctypes.CDLL, weights: HeadWeights) -> int:
     widths = np.array(
         [len(weights.layers[0].weights), *(len(layer.scale) for layer in weights.layers)], np.int32
     )
-    pool = np.zeros(0, np.float32) if weights.pool is None else weights.pool
+    # Bound to names: an address says nothing to Python of the array that it points into.
+    pool, residual, last = (
+        np.ascontiguousarray(array) for array in (weights.pool, weights.residual, weights.last)
+    )
     head = library.winnow_head_new(
         _KIND[weights.kind],
         len(weights.layers),
@@ -217,21 +230,21 @@ def _new_head(library: ctypes.CDLL, weights: HeadWeights) -> int:
         weights.vectors,
         weights.width,
         pool.ctypes.data,
-        np.ascontiguousarray(weights.last).ctypes.data,
+        residual.ctypes.data if weights.kind == "interaction" else None,
+        last.ctypes.data,
         weights.last_bias,
     )
     if not head:
         raise BundleDamaged(
             f"expected an mlp of at most 8 layers of at most 4096, or an interaction of L vectors "
-            f"of D with one layer of 3 D, got {weights.kind} {widths.tolist()} with L = "
+            f"of D with one layer of 3 D inputs, got {weights.kind} {widths.tolist()} with L = "
             f"{weights.vectors} and D = {weights.width}"
         )
     for i, layer in enumerate(weights.layers):
+        rows, scale, bias = (
+            np.ascontiguousarray(array) for array in (layer.weights, layer.scale, layer.bias)
+        )
         library.winnow_head_set_layer(
-            head,
-            i,
-            np.ascontiguousarray(layer.weights).ctypes.data,
-            layer.scale.ctypes.data,
-            layer.bias.ctypes.data,
+            head, i, rows.ctypes.data, scale.ctypes.data, bias.ctypes.data
         )
     return int(head)

@@ -7,8 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from export.bundle_export import Exported
-from export.kernel_weights import int16_safe, quantised_layer
+from export.kernel_weights import (
+    hidden_outputs,
+    int16_safe,
+    quantised_layer,
+    without_idle_units,
+)
 from export.parity import AUC_TOLERANCE, Rows, tile_independent
+from export.quantise import Tile
+from export.students.student import DenseHead
 from model_store.head_kernel import HeadKernel, kernel_paths, read_head
 from native.compile import compiler
 
@@ -40,6 +47,49 @@ def test_ordinary_weights_keep_nearly_seven_bits() -> None:
     error = np.abs(layer.weights * layer.scale - weights)
     assert error.max() <= layer.scale.max() / 2 * 1.001
     assert np.median(np.abs(layer.weights).max(axis=0)) > 50
+
+
+def _mlp(rng: np.random.Generator) -> DenseHead:
+    """A hidden layer in which 20 of 40 units never fire and one always gives the same."""
+    layers = [
+        (
+            rng.normal(0, 1, shape).astype(np.float32),
+            rng.normal(0, 0.1, shape[1]).astype(np.float32),
+        )
+        for shape in ((8, 48), (48, 40))
+    ]
+    layers[1][1][:20] = -1e3
+    layers[1][0][:, 20] = 0
+    layers[1][1][20] = 2.5
+    return DenseHead("mlp", tuple(layers), rng.normal(0, 1, 40).astype(np.float32), 0.3)
+
+
+def _logits(head: DenseHead, tiles: list[Tile]) -> np.ndarray:
+    logits: np.ndarray = hidden_outputs(head, tiles)[-1] @ head.last + head.last_bias
+    return logits
+
+
+def test_units_that_do_nothing_are_left_out_and_nothing_changes() -> None:
+    rng = np.random.default_rng(0)
+    head = _mlp(rng)
+    tiles: list[Tile] = [
+        (rng.normal(0, 1, (1, 48)).astype(np.float32), rng.normal(0, 1, (20, 8)).astype(np.float16))
+        for _ in range(10)
+    ]
+    lean = without_idle_units(head, tiles)
+    # 19 units do something; the kernel wants whole blocks of 16.
+    assert [weights.shape for weights, _ in lean.layers] == [(8, 48), (48, 32)]
+    np.testing.assert_allclose(_logits(lean, tiles), _logits(head, tiles), atol=1e-4)
+
+
+def test_units_that_matter_stay() -> None:
+    rng = np.random.default_rng(1)
+    weights = (rng.normal(0, 1, (24, 24)).astype(np.float32), np.full(24, 2, np.float32))
+    head = DenseHead("interaction", (weights,), np.ones(24, np.float32), 0.0, 1, 8)
+    tiles: list[Tile] = [
+        (rng.normal(0, 1, (1, 8)).astype(np.float32), rng.normal(0, 1, (50, 8)).astype(np.float16))
+    ]
+    assert without_idle_units(head, tiles).layers[0][0].shape == (24, 24)
 
 
 def test_a_column_of_zeros_has_a_scale() -> None:

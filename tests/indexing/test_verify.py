@@ -39,7 +39,8 @@ def _overwrite(store: VectorStore, url: str, product_id: str, damage: Damage) ->
         return
     parsed = parse_redis_url(url)
     key = keys.RedisKeys(parsed.namespace).rows(header.set_id, header.bucket_count, [raw])[0]
-    with redis.Redis.from_url(parsed.connect) as client:
+    connect = redis.RedisCluster.from_url if parsed.nodes else redis.Redis.from_url
+    with connect(parsed.connect) as client:
         record = damage(cast(bytes, client.get(key)))
         client.delete(key) if record is None else client.set(key, record)
 

@@ -55,15 +55,17 @@ def _mlp(widths: tuple[int, ...], seed: int = 0) -> HeadWeights:
 
 def _interaction(vectors: int, width: int, seed: int = 0) -> HeadWeights:
     rng = np.random.default_rng(seed)
-    pool = rng.dirichlet(np.ones(vectors - 1)).astype(np.float32) if vectors > 1 else None
+    pool = rng.dirichlet(np.ones(vectors - 1)) if vectors > 1 else np.zeros(0)
+    outputs = 2 * width  # idle units are left out
     return HeadWeights(
         "interaction",
-        (_layer(rng, 3 * width, 3 * width),),
-        rng.normal(0, 0.1, 3 * width).astype(np.float32),
+        (_layer(rng, 3 * width, outputs),),
+        rng.normal(0, 0.1, outputs).astype(np.float32),
         -0.2,
         vectors,
         width,
-        np.zeros(0, np.float32) if pool is None else pool,
+        pool.astype(np.float32),
+        rng.normal(0, 0.1, 3 * width).astype(np.float32),
     )
 
 
@@ -96,17 +98,18 @@ def _reference(
         x = np.maximum(rows @ weights[0] + q, 0)
         for W, layer in zip(weights[1:], head.layers[1:], strict=True):
             x = np.maximum(x @ W + layer.bias, 0)
+        logit = x @ head.last
     else:
         pairs = zip(
             np.split(rows, head.vectors, axis=1), np.split(q, head.vectors, axis=1), strict=True
         )
         *middle, r = [np.concatenate([np.maximum(p, v), p - v, p + v], axis=1) for p, v in pairs]
         if middle:
-            assert head.pool is not None
             pooled = sum(w * m for w, m in zip(head.pool, middle, strict=True))
             r = np.maximum(pooled, r)
-        x = np.maximum(r @ weights[0] + head.layers[0].bias, 0) + r
-    return np.asarray(1 / (1 + np.exp(-(x @ head.last + head.last_bias))))
+        x = np.maximum(r @ weights[0] + head.layers[0].bias, 0)
+        logit = x @ head.last + r @ head.residual
+    return np.asarray(1 / (1 + np.exp(-(logit + head.last_bias))))
 
 
 @pytest.mark.parametrize("head", HEADS, ids=NAMES)
@@ -189,6 +192,19 @@ def test_weights_survive_the_file_and_give_the_same_bytes(tmp_path: Path) -> Non
     np.testing.assert_array_equal(again, HeadKernel(head, "portable").score(q, P))
 
 
+def test_weights_in_another_order_of_memory_are_the_same_weights(tmp_path: Path) -> None:
+    head = _mlp((64, 256, 64))
+    turned = tuple(
+        replace(layer, weights=np.asfortranarray(layer.weights)) for layer in head.layers
+    )
+    write_head(tmp_path / "head.npz", replace(head, layers=turned))
+    q, P = _request(head, 20)
+    expected = HeadKernel(head, "portable").score(q, P)
+    for _ in range(20):
+        again = HeadKernel(read_head(tmp_path / "head.npz"), "portable")
+        np.testing.assert_array_equal(again.score(q, P), expected)
+
+
 def _bad_heads() -> Iterator[tuple[str, HeadWeights]]:
     head = _mlp((16, 32, 8))
     first, second = head.layers
@@ -200,6 +216,7 @@ def _bad_heads() -> Iterator[tuple[str, HeadWeights]]:
     )
     yield "a short bias", replace(head, layers=(replace(first, bias=first.bias[:-1]), second))
     yield "a short last layer", replace(head, last=head.last[:-1])
+    yield "a short residual", replace(_interaction(2, 16), residual=np.ones(47, np.float32))
     yield "a long pool", replace(_interaction(2, 16), pool=np.ones(2, np.float32))
 
 
