@@ -110,7 +110,9 @@ def _interacted(head: DenseHead, q: Floats, P: Floats) -> Floats:
 def quantised_layer(weights: Floats, bias: Floats) -> HeadLayer:
     """A dense layer float32 [in, out] with its bias [out]."""
     largest = np.abs(weights).max(axis=0)
-    scale = np.where(largest > 0, largest / _LARGEST, 1.0).astype(np.float32)
+    # A column so small that its step would underflow rounds to zeros.
+    step = largest / _LARGEST
+    scale = np.where(step >= np.finfo(np.float32).tiny, step, 1.0).astype(np.float32)
     while True:
         rounded = np.rint(weights / scale).astype(np.int8)
         over = largest_sum(rounded) / _LARGEST_SUM

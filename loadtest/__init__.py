@@ -1,1 +1,1 @@
-"""Load and cost measurements: speak HTTP, Redis and ONNX Runtime; import nothing of the project."""
+"""Load and cost measurements over HTTP; only headlines.py runs a student of the project itself."""
