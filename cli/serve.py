@@ -77,5 +77,6 @@ def _run() -> None:
         workers=settings.workers,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks who the client is
         log_level="warning",
     )

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         1_000, description="how often the live vector set is looked up"
     )
     row_cache_mb: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        128, description="memory for product rows kept per worker and model; 0 = none"
+        256, description="memory for product rows kept per worker and model; 0 = none"
     )
     query_cache_entries: Annotated[int, Field(ge=0)] = Field(
         10_000, description="query rows kept per worker and model"
