@@ -66,9 +66,9 @@ class Vocabulary:
 
     A token's id is the rank of its hash. The array is memory-mapped, so its pages are shared
     between processes: 3 million entries are 24 MB once per machine, where a dict of strings takes
-    hundreds of MB per worker (`loadtest/vocabulary_cost.py` measures both). Two tokens of one
-    vocabulary never share a hash (building checks); an unknown token is taken for a known one with
-    probability entries / 2^64, 2e-13 at 3 million.
+    hundreds of MB per worker (`tests/model_store/test_vocabulary_cost.py` measures both). Two
+    tokens of one vocabulary never share a hash (building checks); an unknown token is taken for a
+    known one with probability entries / 2^64, 2e-13 at 3 million.
     """
 
     def __init__(self, hashes: NDArray[np.uint64]) -> None:
