@@ -108,11 +108,16 @@ def redis() -> Iterator[str]:
 
 
 def memory_mb(pid: int) -> dict[str, float]:
-    """Megabytes of a process: `pss` counts a shared page in shares, `uss` not at all."""
+    """Megabytes of a process: `pss` counts a shared page in shares, `uss` not at all.
+
+    A page of a mapped file that no other process has touched yet counts as unique too; `anonymous`
+    leaves out all pages of files, which the system can drop and share.
+    """
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
     kilobytes = {line.split(":")[0]: float(line.split()[1]) for line in lines}
     unique = sum(kilobytes[name] for name in ("Private_Clean", "Private_Dirty"))
-    return {"pss": round(kilobytes["Pss"] / 1024, 1), "uss": round(unique / 1024, 1)}
+    sizes = {"pss": kilobytes["Pss"], "uss": unique, "anonymous": kilobytes["Anonymous"]}
+    return {name: round(size / 1024, 1) for name, size in sizes.items()}
 
 
 def free_port() -> int:

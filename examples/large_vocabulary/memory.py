@@ -65,8 +65,10 @@ def main() -> None:
     print(f"{options.entries:,} entries of 64 floats: {options.entries * 256 / 2**20:,.0f} MB")
     for name, workers in (("ready", before), (f"after {REQUESTS:,} requests", after)):
         for number, memory in enumerate(workers, 1):
-            unique, shared = memory["uss"], memory["pss"]
-            print(f"{name}, worker {number}: unique {unique} MB, with its shares {shared} MB")
+            print(
+                f"{name}, worker {number}: no file's {memory['anonymous']} MB, "
+                f"unique {memory['uss']} MB, with its shares {memory['pss']} MB"
+            )
 
 
 def _pairs() -> Pairs:
