@@ -44,6 +44,7 @@ def stacked_bars(path: Path, bars: Mapping[str, Mapping[str, float]], y: str) ->
         axes.bar(names, heights, bottom=list(bottoms.values()), label=part)
         for name, height in zip(names, heights, strict=True):
             bottoms[name] += height
-    axes.set(ylabel=y)
+    # Each part ends where the next begins, so matplotlib would leave no room above the last one.
+    axes.set(ylabel=y, ylim=(0, 1.05 * max(bottoms.values())))
     axes.legend()
     figure.savefig(path)
