@@ -57,8 +57,8 @@ else
 endif
 
 test: .venv/test .venv-train/all system
-	.venv/bin/python -m pytest tests --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
-	.venv-train/bin/python -m pytest tests/export tests/loadtest/test_headlines.py
+	.venv/bin/python -m pytest tests --ignore=tests/distill --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
+	.venv-train/bin/python -m pytest tests/distill tests/export tests/loadtest/test_headlines.py
 
 lint: .venv-train/all
 	.venv-train/bin/ruff format --check .

@@ -11,6 +11,7 @@ import typer
 
 from bench.errors import BenchError
 from cli import bench, evaluate, export, index, models, serve, sets, train
+from distill.errors import DistillError
 from evaluation.errors import EvaluationError
 from export.errors import ExportError
 from indexing.errors import IndexingError
@@ -39,6 +40,7 @@ def main() -> None:
         app()
     except (
         BenchError,
+        DistillError,
         EvaluationError,
         ExportError,
         IndexingError,

@@ -9,7 +9,7 @@ from rich.progress import Progress
 from cli.console import answer, console, say, show
 
 if TYPE_CHECKING:
-    from export.train import Epoch
+    from distill.train import Epoch
 
 
 def train(
@@ -56,9 +56,9 @@ def train(
     Needs the extra `train` (torch). The same pairs, options, machine and threads give the same
     weights.
     """
-    from export.options import TrainOptions
+    from distill.options import TrainOptions
+    from distill.train import train as run_training
     from export.pairs import PairColumns, read_pairs, split_by_query
-    from export.train import train as run_training
 
     options = TrainOptions(
         seed=seed,

@@ -1,1 +1,1 @@
-"""Students in PyTorch, their training, and their way into a bundle; nothing here is served."""
+"""Students in PyTorch and their way into a bundle; nothing here is served."""

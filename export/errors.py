@@ -3,7 +3,6 @@
 ExportError
  +-- PairsRefused        a pairs file that can't be read as (query, title, target) rows
  +-- EncoderRefused      an encoder folder that is no BERT-type checkpoint
- +-- TrainingRefused     options or data with which training makes no sense
  +-- CheckpointRefused   a checkpoint folder that is not whole, or not what it says it is
  +-- ExportRefused       a graph that does not compute what its torch student computes
 """
@@ -19,10 +18,6 @@ class PairsRefused(ExportError):
 
 class EncoderRefused(ExportError):
     """An encoder folder can't start a student; the text names the file that is missing or wrong."""
-
-
-class TrainingRefused(ExportError):
-    """Options or data with which training makes no sense; the text says what to change."""
 
 
 class CheckpointRefused(ExportError):

@@ -9,7 +9,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
-    *("bench", "cli", "evaluation", "export", "indexing", "loadtest", "model_store", "native"),
+    *(
+        "bench",
+        "cli",
+        "distill",
+        "evaluation",
+        "export",
+        "indexing",
+        "loadtest",
+        "model_store",
+        "native",
+    ),
     *("service", "vector_store"),
 )
 

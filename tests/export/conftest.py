@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel
 
+from distill.options import TrainOptions
+from distill.train import Silence, train
 from export.bundle_export import Exported, export_bundle
 from export.checkpoint import Checkpoint, load_checkpoint
 from export.graphs import trace_graphs
-from export.options import TrainOptions
 from export.pairs import Pairs, split_by_query
-from export.train import Silence, train
 from tests.export.small import KINDS, TrainKind, publication
 
 _WORDS = (

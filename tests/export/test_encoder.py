@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
+from distill.options import TrainOptions
+from distill.start import start_student
 from export.errors import EncoderRefused
-from export.options import TrainOptions
 from export.pairs import Pairs
-from export.start import start_student
 from export.students.encoder import build_encoder, load_encoder_weights, read_encoder_config
 from export.students.reprbert import ReprBert
 from model_store.wordpiece import WordPieceTokenizer

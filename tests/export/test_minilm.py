@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from distill.options import TrainOptions
+from distill.start import start_student
 from export.bundle_export import export_bundle
 from export.checkpoint import load_checkpoint, save_checkpoint
-from export.options import TrainOptions
 from export.pairs import Pairs
-from export.start import start_student
 from model_store.student import OnnxStudent
 from tests.export.small import publication
 

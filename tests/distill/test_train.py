@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill.errors import TrainingRefused
+from distill.options import TrainOptions
+from distill.train import Epoch, Silence, Training, train
 from evaluation.metrics import roc_auc
 from export.checkpoint import Checkpoint, load_checkpoint
-from export.errors import TrainingRefused
-from export.options import TrainOptions
 from export.pairs import Pairs
 from export.scoring import score_pairs
-from export.train import Epoch, Silence, Training, train
 from model_store.cwub import token_hash
 from tests.export.small import KINDS, TrainKind
 

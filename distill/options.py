@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.errors import TrainingRefused
+from distill.errors import TrainingRefused
 
 _LEAST = {"seed": 0, "epochs": 1, "patience": 1, "batch_size": 1}
 _LEAST |= {"minimum_frequency": 1, "layers": 1, "query_tokens": 1, "product_tokens": 1}

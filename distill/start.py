@@ -9,9 +9,10 @@ from pathlib import Path
 import tokenizers
 import transformers
 
+from distill.errors import TrainingRefused
+from distill.options import TrainOptions
 from export.checkpoint import Facts
-from export.errors import EncoderRefused, TrainingRefused
-from export.options import TrainOptions
+from export.errors import EncoderRefused
 from export.pairs import Pairs
 from export.students.bert2dnn import Bert2DnnConfig, Bert2DnnFc
 from export.students.deepdot import DeepDot, DeepDotConfig

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from distill.errors import TrainingRefused
+from distill.optimise import LearningRates, Optimisers
+from distill.options import TrainOptions
+from distill.start import Start, start_student
 from evaluation.metrics import roc_auc
 from export.checkpoint import Facts, save_student_file, save_weights
-from export.errors import TrainingRefused
-from export.optimise import LearningRates, Optimisers
-from export.options import TrainOptions
 from export.pairs import Pairs
 from export.scoring import score_tokens
-from export.start import Start, start_student
 from export.students.student import Student
 from export.tokens import TokenRows, bucketed_batches
 
