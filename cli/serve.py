@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -79,4 +80,6 @@ def _run() -> None:
         server_header=False,
         proxy_headers=False,  # nothing here asks who the client is
         log_level="warning",
+        # One worker has nobody to share with; and uvloop is not for Windows.
+        loop="service.accept:Loop" if settings.workers > 1 and sys.platform != "win32" else "auto",
     )
