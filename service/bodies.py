@@ -21,6 +21,7 @@ from service.schemas import CandidatesRequest, FilterRequest
 from vector_store.ids import ProductIds, scan_candidates
 
 Body = TypeVar("Body", bound=CandidatesRequest)
+SortValues = NDArray[np.float64] | None  # float64 [n], NaN = null
 BINARY = "application/octet-stream"
 
 
@@ -51,18 +52,18 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 def parse(
     model: type[Body], body: bytes, max_candidates: int, max_query_chars: int
-) -> tuple[Body, ProductIds]:
-    """A validated request, and its candidates.
+) -> tuple[Body, ProductIds, SortValues]:
+    """A validated request, its candidates, and their sort values if it has any.
 
-    Where the ids can be lifted out of the body in one pass, the request's own `product_ids` is
-    left empty; everything else is validated as always.
+    Where ids and sort values can be lifted out of the body in one pass, the request's own are left
+    empty; everything else is validated as always.
 
     Raises:
         MalformedJson: not JSON.
         InvalidField: a field is missing, unknown or wrong.
         TooLarge: more candidates than `max_candidates`.
     """
-    request, ids = _validated(model, body)
+    request, ids, sort_values = _validated(model, body)
     n = len(ids)
     if n > max_candidates:
         raise TooLarge(
@@ -73,22 +74,36 @@ def parse(
         raise _invalid(
             "query", f"expected at most {max_query_chars} characters, got {len(request.query)}"
         )
-    _check_sort_values(request, n)
-    return request, ids
+    if sort_values is not None and len(sort_values) != n:
+        raise _invalid(
+            "sort_values", f"expected one value per product id ({n}), got {len(sort_values)}"
+        )
+    return request, ids, sort_values
 
 
-def _validated(model: type[Body], body: bytes) -> tuple[Body, ProductIds]:
+def _validated(model: type[Body], body: bytes) -> tuple[Body, ProductIds, SortValues]:
     scanned = scan_candidates(body)
     if scanned is not None:
-        ids, rest = scanned
         # Where the rest is no good, the whole body is read below: errors name places in it.
         with contextlib.suppress(ValidationError):
-            return model.model_validate_json(rest), ids
+            request = model.model_validate_json(scanned.rest)
+            values = scanned.sort_values
+            return request, scanned.ids, _sort_values(request) if values is None else values
     try:
         request = model.model_validate_json(body)
     except ValidationError as error:
         raise _refusal(error) from error
-    return request, ProductIds.from_strings(request.product_ids)
+    return request, ProductIds.from_strings(request.product_ids), _sort_values(request)
+
+
+def _sort_values(request: CandidatesRequest) -> SortValues:
+    """The sort values of a request that has kept them: what is no plain number, mostly."""
+    if not isinstance(request, FilterRequest) or request.sort_values is None:
+        return None
+    values = np.array(request.sort_values, np.float64)  # None becomes NaN
+    if np.isinf(values).any() or np.isnan(values).sum() != request.sort_values.count(None):
+        raise _invalid("sort_values", "expected finite numbers or null")
+    return values
 
 
 def id_list(ids: ProductIds, positions: NDArray[np.intp]) -> orjson.Fragment:
@@ -131,18 +146,6 @@ def wants_binary(request: Request) -> bool:
 
 def _server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
     return {"Server-Timing": ", ".join(f"{stage};dur={ms}" for stage, ms in timings_ms.items())}
-
-
-def _check_sort_values(request: CandidatesRequest, n: int) -> None:
-    if not isinstance(request, FilterRequest) or request.sort_values is None:
-        return
-    if len(request.sort_values) != n:
-        raise _invalid(
-            "sort_values",
-            f"expected one value per product id ({n}), got {len(request.sort_values)}",
-        )
-    if any(value is not None and not np.isfinite(value) for value in request.sort_values):
-        raise _invalid("sort_values", "expected finite numbers or null")
 
 
 def _body_too_large(limit: int) -> TooLarge:

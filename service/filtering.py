@@ -1,6 +1,5 @@
 """What `/filter` keeps: a pure function of scores, threshold and the caller's list."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,14 +19,13 @@ class Page:
 
 
 def ordered(
-    n: int, sort_values: Sequence[float | None] | None, order: Literal["asc", "desc"]
+    n: int, sort_values: NDArray[np.float64] | None, order: Literal["asc", "desc"]
 ) -> NDArray[np.intp]:
-    """Positions 0..n-1 in answer order: the caller's, or by sort value, stable, null last."""
+    """Positions 0..n-1 in answer order: the caller's, or by sort value [n], stable, NaN last."""
     if sort_values is None:
         return np.arange(n)
-    values = np.array([np.nan if value is None else value for value in sort_values])
     # Negated rather than reversed: equal values keep the caller's order; NaN sorts last either way.
-    return np.argsort(values if order == "asc" else -values, kind="stable")
+    return np.argsort(sort_values if order == "asc" else -sort_values, kind="stable")
 
 
 def filter_page(

@@ -13,6 +13,7 @@ from model_store.manifest import Manifest
 from service import metrics
 from service.bodies import (
     Body,
+    SortValues,
     binary_response,
     id_list,
     json_response,
@@ -78,7 +79,7 @@ async def post_score(request: Request) -> Response:
     """Scores aligned with `product_ids`; null = not scored, with the reason in `coverage`."""
     arrived = perf_counter()
     worker: Worker = request.app.state.worker
-    body, ids = await _parsed(request, ScoreRequest)
+    body, ids, _ = await _parsed(request, ScoreRequest)
     scorer = worker.serving.scorer(body.model)
     metrics.CANDIDATES.labels("/score").observe(len(ids))
     with worker.admitted(len(ids)) as admitted:
@@ -121,7 +122,7 @@ async def post_filter(request: Request) -> Response:
     """Drops candidates below the sort mode's threshold; passes all through rather than fail."""
     arrived = perf_counter()
     worker: Worker = request.app.state.worker
-    body, ids = await _parsed(request, FilterRequest)
+    body, ids, sort_values = await _parsed(request, FilterRequest)
     n = len(ids)
     metrics.CANDIDATES.labels("/filter").observe(n)
     manifest = worker.serving.manifest(body.model)
@@ -133,7 +134,7 @@ async def post_filter(request: Request) -> Response:
     page = filter_page(
         scored.scores,
         scored.codes,
-        ordered(n, body.sort_values, body.order),
+        ordered(n, sort_values, body.order),
         threshold,
         body.min_keep,
         body.missing,
@@ -234,7 +235,7 @@ async def get_metrics(request: Request) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _parsed(request: Request, model: type[Body]) -> tuple[Body, ProductIds]:
+async def _parsed(request: Request, model: type[Body]) -> tuple[Body, ProductIds, SortValues]:
     settings = request.app.state.worker.settings
     body = await read_body(request, settings.max_body_bytes)
     return parse(model, body, settings.max_candidates, settings.max_query_chars)

@@ -15,6 +15,9 @@ from vector_store.errors import StoreError
 from vector_store.ids import ProductIds
 from vector_store.rows_library import address, checked, library
 
+_WAYS = 8  # rows of a bucket, as in rows.c
+_ROOM = 1.25  # places per row: an id has two buckets, and hashes spread them unevenly
+
 
 @dataclass(frozen=True, slots=True)
 class ArenaCounters:
@@ -30,8 +33,10 @@ class ArenaCounters:
 class Arena:
     """Rows float16 [width] by product id; what has been used least gives way. See rows.c."""
 
-    def __init__(self, budget_bytes: int, width: int) -> None:
-        """Reserves the budget as address space; memory is taken as rows come.
+    def __init__(self, budget_bytes: int, width: int, most_rows: int | None = None) -> None:
+        """Reserves address space: the budget, or less where `most_rows` need less.
+
+        Memory is taken as rows come, or all at once by `touch`.
 
         Raises:
             StoreError: the budget holds no rows, or the system refuses it.
@@ -43,6 +48,9 @@ class Arena:
                 f"expected a row cache of at least {least} bytes for rows of {width} floats, or 0 "
                 f"to have none, got {budget_bytes}"
             )
+        if most_rows is not None:
+            buckets = 1 + int(_ROOM * most_rows) // _WAYS
+            budget_bytes = min(budget_bytes, buckets * least)
         self._arena = self._library.arena_new(budget_bytes, 2 * width, os.urandom(16))
         if not self._arena:
             raise StoreError(f"the system refuses a row cache of {budget_bytes} bytes; lower it")
@@ -50,6 +58,10 @@ class Arena:
         weakref.finalize(self, self._library.arena_free, self._arena).atexit = False
         self.width = width
         self.capacity: int = self._library.arena_capacity(self._arena)
+
+    def touch(self) -> None:
+        """Takes all memory now: the first requests pay for no page of it."""
+        self._library.arena_touch(self._arena)
 
     def lookup(
         self, ids: ProductIds, values: NDArray[np.float16], status: NDArray[np.uint8]

@@ -79,22 +79,48 @@ class ProductIds:
         return [blob[start:stop] for start, stop in pairwise(self.offsets.tolist())]
 
 
-def scan_candidates(body: bytes) -> tuple[ProductIds, bytes] | None:
-    """The ids under "product_ids" of a JSON object, and the body with `[]` in their place.
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """What was lifted out of a request's body.
+
+    sort_values: float64 [m], NaN where the body has null; None where they stay in `rest`
+    rest: the body with `[]` in the place of the ids and `null` in that of the sort values
+    """
+
+    ids: ProductIds
+    sort_values: NDArray[np.float64] | None
+    rest: bytes
+
+
+def scan_candidates(body: bytes) -> Candidates | None:
+    """The arrays under "product_ids" and "sort_values" of a JSON object, and what is left of it.
 
     None where a full parser has to look at the whole body, which may well be a good one: an escape
-    in an id or in a key of the object, the key twice or not at all, an id that is empty or longer
-    than a store can hold. The body that comes back still has to be parsed: the ids count only if
-    it is good.
+    in an id or in a key of the object, a key twice, no ids, an id that is empty or longer than a
+    store can hold. What is left still has to be parsed: the arrays count only if it is good. Sort
+    values stay where they are if they are not plain numbers of at most 15 digits, and nulls.
     """
     if LIBRARY is None:
         return None
     capacity = len(body) // 4 + 1  # an id of one letter with its quotes and comma
     blob, offsets = np.empty(len(body), np.uint8), np.empty(capacity + 1, np.int64)
-    span = np.empty(2, np.int64)
-    n = LIBRARY.ids_scan(body, len(body), address(blob), address(offsets), capacity, address(span))
+    values, span = np.empty(capacity, np.float64), np.empty(5, np.int64)
+    out = (address(blob), address(offsets), address(values), capacity, address(span))
+    n = LIBRARY.candidates_scan(body, len(body), *out)
     if n < 0:
         return None
-    start, stop = span.tolist()
+    start, stop, values_start, values_stop, m = span.tolist()
     ids = ProductIds(blob[: offsets[n]].tobytes(), offsets[: n + 1])
-    return ids, b"%b[]%b" % (body[:start], body[stop:])
+    cuts = [(start, stop, b"[]")]
+    if values_stop:
+        cuts.append((values_start, values_stop, b"null"))
+    return Candidates(ids, values[:m] if values_stop else None, _without(body, sorted(cuts)))
+
+
+def _without(body: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
+    """The body with other text from each start to its stop, in ascending order."""
+    parts, at = [], 0
+    for start, stop, instead in cuts:
+        parts += [body[at:start], instead]
+        at = stop
+    return b"".join([*parts, body[at:]])

@@ -26,6 +26,8 @@ class RowCache:
     def __init__(self, store: VectorStore, header: SetHeader, budget_bytes: int) -> None:
         """`budget_bytes`: most memory the rows may take, tables included; 0 for no cache.
 
+        A set that is smaller than the budget takes what its rows need.
+
         Raises:
             StoreError: the budget is too small to hold any row, or the system refuses it.
         """
@@ -38,7 +40,7 @@ class RowCache:
         elif LIBRARY is None:
             self._off = "off: the native library is not compiled"
         else:
-            self._arena = Arena(budget_bytes, header.width)
+            self._arena = Arena(budget_bytes, header.width, most_rows=header.count)
 
     @property
     def state(self) -> str:
@@ -107,6 +109,7 @@ class RowCache:
     def ready(self) -> None:
         """Keeps what is fetched from here on."""
         if self._arena is not None:
+            self._arena.touch()
             self._arena.resume()
 
     def clear(self) -> None:

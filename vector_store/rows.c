@@ -8,6 +8,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -183,17 +184,92 @@ static const uint8_t *take_ids(const uint8_t *p, const uint8_t *end, ids_out *ou
   return NULL;
 }
 
-/* Takes the ids out of a JSON object: the array under its key "product_ids", which lies at
-   span[0] .. span[1]. blob has room for `bytes`, offsets for capacity + 1.
-   Returns n, or UNUSUAL where a full parser has to look: an escape in a key or an id, the key
-   twice or not at all, an id that is empty or too long, anything that isn't such an object. */
-int64_t ids_scan(const uint8_t *body, int64_t bytes, uint8_t *blob, int64_t *offsets,
-                 int64_t capacity, int64_t *span) {
-  static const char NAME[] = "product_ids";
+/* Digits onto `value`, while it stays exact as a double; one that is left over ends the number,
+   and so makes the array unusual. */
+static const uint8_t *take_digits(const uint8_t *p, const uint8_t *end, uint64_t *value) {
+  for (; p < end && *p >= '0' && *p <= '9' && *value < (uint64_t)1 << 49; p++)
+    *value = 10 * *value + (uint64_t)(*p - '0');
+  return p;
+}
+
+/* Behind a JSON number that is exact after one rounding (digits below 2^53, a power of ten up to
+   22: Clinger 1990, "How to read floating point numbers accurately"), or NULL. */
+static const uint8_t *take_number(const uint8_t *p, const uint8_t *end, double *out) {
+  static const double TEN[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                               1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                               1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  uint64_t digits = 0, exponent = 0;
+  int64_t power = 0;
+  int minus = p < end && *p == '-';
+  const uint8_t *start = p += minus;
+  p = take_digits(p, end, &digits);
+  if (p == start || (*start == '0' && p > start + 1)) return NULL;
+  if (p < end && *p == '.') {
+    start = ++p;
+    p = take_digits(p, end, &digits);
+    if (p == start) return NULL;
+    power = start - p;
+  }
+  if (p < end && (*p == 'e' || *p == 'E')) {
+    p++;
+    int below = p < end && *p == '-';
+    if (p < end && (*p == '-' || *p == '+')) p++;
+    start = p;
+    p = take_digits(p, end, &exponent);
+    if (p == start || exponent > 1000) return NULL;
+    power += below ? -(int64_t)exponent : (int64_t)exponent;
+  }
+  if (power < -22 || power > 22) return NULL;
+  double value = power < 0 ? (double)digits / TEN[-power] : (double)digits * TEN[power];
+  *out = minus ? -value : value;
+  return p;
+}
+
+typedef struct {
+  double *values;
+  int64_t capacity, n;
+} numbers_out;
+
+/* Behind an array of numbers and nulls (NAN), or NULL. */
+static const uint8_t *take_numbers(const uint8_t *p, const uint8_t *end, numbers_out *out) {
+  out->n = 0;
+  if (p == end || *p++ != '[') return NULL;
+  p = past_space(p, end);
+  if (p < end && *p == ']') return p + 1;
+  while (p < end && out->n < out->capacity) {
+    if (end - p > 4 && memcmp(p, "null", 4) == 0)
+      out->values[out->n++] = NAN, p += 4;
+    else if (!(p = take_number(p, end, &out->values[out->n++])))
+      return NULL;
+    p = past_space(p, end);
+    if (p == end) return NULL;
+    if (*p == ']') return p + 1;
+    if (*p != ',') return NULL;
+    p = past_space(p + 1, end);
+  }
+  return NULL;
+}
+
+static int is_key(const uint8_t *key, const uint8_t *behind, const char *name) {
+  size_t bytes = (size_t)(behind - key);
+  return bytes == strlen(name) && memcmp(key, name, bytes) == 0;
+}
+
+/* Takes the candidates out of a JSON object. The ids are the array under its key "product_ids",
+   which lies at span[0] .. span[1]; blob has room for `bytes`, offsets for capacity + 1. The array
+   of numbers and nulls (NAN) under "sort_values", if there is such a one, lies at span[2] ..
+   span[3], and has span[4] values, for which there is room for capacity; else span[3] is 0.
+   Returns the number of ids, or UNUSUAL where a full parser has to look: an escape in a key or an
+   id, one of the keys twice, no ids, an id that is empty or too long, anything that isn't such an
+   object. Numbers that need more than one rounding are left to it too, without being UNUSUAL. */
+int64_t candidates_scan(const uint8_t *body, int64_t bytes, uint8_t *blob, int64_t *offsets,
+                        double *values, int64_t capacity, int64_t *span) {
   if (bytes < 0 || capacity < 0) return BAD_ARGUMENTS;
   const uint8_t *end = body + bytes, *p = past_space(body, end);
-  ids_out out = {blob, offsets, capacity, 0};
-  int seen = 0;
+  ids_out ids = {blob, offsets, capacity, 0};
+  numbers_out numbers = {values, capacity, 0};
+  int seen_ids = 0, seen_values = 0;
+  span[2] = span[3] = span[4] = 0;
   if (p == end || *p++ != '{') return UNUSUAL;
   for (;;) {
     p = past_space(p, end);
@@ -201,21 +277,25 @@ int64_t ids_scan(const uint8_t *body, int64_t bytes, uint8_t *blob, int64_t *off
     const uint8_t *key = p;
     while (p < end && *p != '"' && *p != '\\') p++;
     if (p == end || *p == '\\') return UNUSUAL;
-    int ours = p - key == sizeof NAME - 1 && memcmp(key, NAME, sizeof NAME - 1) == 0;
+    int is_ids = is_key(key, p, "product_ids"), is_values = is_key(key, p, "sort_values");
     p = past_space(p + 1, end);
     if (p == end || *p++ != ':') return UNUSUAL;
-    p = past_space(p, end);
-    const uint8_t *value = p;
-    if (ours && seen++) return UNUSUAL;
-    p = ours ? take_ids(p, end, &out) : past_value(p, end);
-    if (!p) return UNUSUAL;
-    if (ours) span[0] = value - body, span[1] = p - body;
-    p = past_space(p, end);
+    const uint8_t *value = p = past_space(p, end), *behind = NULL;
+    if ((is_ids && seen_ids++) || (is_values && seen_values++)) return UNUSUAL;
+    if (is_ids) {
+      if (!(behind = take_ids(p, end, &ids))) return UNUSUAL;
+      span[0] = value - body, span[1] = behind - body;
+    } else if (is_values && (behind = take_numbers(p, end, &numbers))) {
+      span[2] = value - body, span[3] = behind - body, span[4] = numbers.n;
+    } else if (!(behind = past_value(p, end))) {
+      return UNUSUAL;
+    }
+    p = past_space(behind, end);
     if (p == end) return UNUSUAL;
     if (*p == '}') break;
     if (*p++ != ',') return UNUSUAL;
   }
-  return seen && past_space(p + 1, end) == end ? out.n : UNUSUAL;
+  return seen_ids && past_space(p + 1, end) == end ? ids.n : UNUSUAL;
 }
 
 /* ---- ids of a batch ------------------------------------------------------------------------- */
@@ -741,6 +821,16 @@ void arena_free(arena_t *arena) {
   munmap(arena->rows, arena->bucket_count * WAYS * arena->stride);
   pthread_rwlock_destroy(&arena->lock);
   free(arena);
+}
+
+/* Takes all of its memory now, so that no request pays for the first touch of a page. */
+void arena_touch(arena_t *arena) {
+#ifdef MADV_POPULATE_WRITE /* Linux 5.14; elsewhere pages come as they are used */
+  madvise(arena->buckets, arena->bucket_count * sizeof(bucket_t), MADV_POPULATE_WRITE);
+  madvise(arena->rows, arena->bucket_count * WAYS * arena->stride, MADV_POPULATE_WRITE);
+#else
+  (void)arena;
+#endif
 }
 
 int64_t arena_capacity(const arena_t *arena) { return (int64_t)(arena->bucket_count * WAYS); }

@@ -16,7 +16,7 @@ _NO_BYTES: Final = c_char * 0
 _IDS: Final = (_B, _N, _P, _N)  # ProductIds.arguments: blob, its length, offsets [n + 1], n
 
 _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
-    "ids_scan": (_N, (_B, _N, _P, _P, _N, _P)),
+    "candidates_scan": (_N, (_B, _N, _P, _P, _P, _N, _P)),
     "ids_take": (_N, (*_IDS, _P, _N, _P, _P)),
     "ids_json": (_N, (*_IDS, _P, _N, _P, _N)),
     "ids_hash": (_N, (*_IDS, _B, _P)),
@@ -30,6 +30,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "arena_bucket_bytes": (_N, (_N,)),
     "arena_new": (_P, (_N, _N, _B)),
     "arena_free": (None, (_P,)),
+    "arena_touch": (None, (_P,)),
     "arena_capacity": (_N, (_P,)),
     "arena_ticket": (c_uint64, (_P,)),
     "arena_lookup": (_N, (_P, *_IDS, _P, _P, _P)),

@@ -38,7 +38,8 @@ def page(
 ) -> Listed:
     values = np.array(scores, dtype=np.float32)
     codes = np.where(np.isnan(values), MISSING_PRODUCT, SCORED).astype(np.uint8)
-    positions = ordered(len(scores), sort_values, order)
+    by = None if sort_values is None else np.array(sort_values, dtype=np.float64)
+    positions = ordered(len(scores), by, order)
     return listed(filter_page(values, codes, positions, threshold, min_keep, missing))
 
 

@@ -173,4 +173,4 @@ def test_ids_of_every_kind_come_back_from_filter_as_they_were_sent(service: Serv
         assert answer.json()["kept"] + answer.json()["removed"] == sent
     scanned = scan_candidates(b'{"query": "shoes", "product_ids": ["a", "b"]}')
     assert scanned is not None
-    assert scanned[0].strings() == ProductIds.from_strings(["a", "b"]).strings()
+    assert scanned.ids.strings() == ProductIds.from_strings(["a", "b"]).strings()

@@ -207,3 +207,20 @@ def test_threads_share_one_cache(header_of: HeaderOf, records_of: RecordsOf) -> 
 
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(fetch_shuffled, range(100)))
+
+
+@compiled
+def test_a_small_set_takes_what_its_rows_need_and_all_of_them_fit(
+    header_of: HeaderOf, records_of: RecordsOf
+) -> None:
+    ids, records = [f"p{i}" for i in range(20_000)], records_of(20_000)
+    header = header_of(count=len(ids))
+    store = filled(header, ids, records)
+    cache = RowCache(store, header, 100 * PLENTY)
+    store.watch(header, cache)
+    assert len(ids) <= cache.capacity <= 1.3 * len(ids)
+    for start in range(0, len(ids), 1000):
+        cache.fetch(ids_of(*ids[start : start + 1000]))
+    counters = cache.counters()
+    assert counters.rows >= 0.999 * len(ids)
+    assert counters.evictions <= 0.001 * len(ids)

@@ -1,15 +1,17 @@
-"""The quick way from a body to ids: never accepts, nor reads, what the full parser would not."""
+"""The quick way from a body to its arrays: it never reads what a full parser would not."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.schemas import ScoreRequest
+from service.schemas import FilterRequest
 from vector_store.ids import scan_candidates
 from vector_store.native_rows import AVAILABLE
 
@@ -23,7 +25,7 @@ PLAIN_ID = st.text(
 SPACE = st.text(" \n\r\t", max_size=2)
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
 KEYS = st.sampled_from(
-    ["query", "model", "deadline_ms", "raw", "strict", "product_ids", "product_id", "", "é", '"']
+    ["query", "model", "deadline_ms", "threshold", "sort_values", "product_ids", "sort", "", "é"]
 )
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.one_of(SCALARS, st.sampled_from(["product_ids", '"product_ids":["x"]', "]}", "\\"])),
@@ -36,6 +38,16 @@ ID_LISTS = st.lists(
 )
 
 
+NUMBERS = st.one_of(
+    st.integers(-(10**17), 10**17),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.decimals(-9999, 9999, places=2),
+    st.sampled_from(["null", "-0", "01", "+1", ".5", "1.", "1e", "1e-22", "1.5E+22", "1e23"]),
+    st.sampled_from(["9007199254740993", "5629499534213119", "0.1234567890123456789", "-", "1 2"]),
+)
+NUMBER_LISTS = st.lists(NUMBERS, max_size=4).map(lambda all_: [str(each) for each in all_])
+
+
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
     """JSON text of an object with these fields and others, spaced and escaped in many ways."""
@@ -46,13 +58,16 @@ def bodies(draw: st.DrawFn) -> bytes:
     def text(value: object) -> str:
         return json.dumps(value, ensure_ascii=draw(st.booleans()))
 
+    def array(items: list[str]) -> str:
+        return spaced("[", ",".join(spaced("", item) for item in items), "]")
+
     def ids(values: list[str]) -> str:
-        items = [spaced("", text(value)) for value in values]
-        return spaced("[", ",".join(items), "]")
+        return array([text(value) for value in values])
 
     members = [("query", text("shoes")), ("product_ids", ids(draw(ID_LISTS)))]
+    members += [("sort", '"price"'), ("sort_values", array(draw(NUMBER_LISTS)))]
     for key in draw(st.lists(KEYS, max_size=3)):
-        value = draw(st.one_of(ID_LISTS.map(ids), VALUES.map(text)))
+        value = draw(st.one_of(ID_LISTS.map(ids), NUMBER_LISTS.map(array), VALUES.map(text)))
         members.append((key, value))
     members = draw(st.permutations(members))
     fields = [spaced("", json.dumps(key, ensure_ascii=False), ":", value) for key, value in members]
@@ -60,9 +75,9 @@ def bodies(draw: st.DrawFn) -> bytes:
     return whole.encode("utf-8", "surrogatepass")
 
 
-def full_parse(body: bytes) -> ScoreRequest | None:
+def full_parse(body: bytes) -> FilterRequest | None:
     try:
-        return ScoreRequest.model_validate_json(body)
+        return FilterRequest.model_validate_json(body)
     except ValidationError:
         return None
 
@@ -72,14 +87,18 @@ def check(body: bytes) -> None:
     scanned, expected = scan_candidates(body), full_parse(body)
     if scanned is None:
         return
-    ids, rest = scanned
-    parsed = full_parse(rest)
+    parsed = full_parse(scanned.rest)
     if parsed is None or expected is None:
         assert parsed is None
         assert expected is None
         return
-    assert ids.strings() == expected.product_ids
-    assert parsed == expected.model_copy(update={"product_ids": []})
+    assert scanned.ids.strings() == expected.product_ids
+    lifted: dict[str, object] = {"product_ids": []}
+    if scanned.sort_values is not None:
+        values = [None if np.isnan(value) else value for value in scanned.sort_values.tolist()]
+        assert str(values) == str(expected.sort_values)  # to the last bit, and the sign of zero
+        lifted["sort_values"] = None
+    assert parsed.model_dump_json() == expected.model_copy(update=lifted).model_dump_json()
 
 
 @settings(max_examples=400, deadline=None)
@@ -91,9 +110,10 @@ def test_the_quick_way_agrees_with_the_full_parser(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        '{"query":"q","product_ids":["ab","鞋","12345678x"],"raw":true}',
-        '{ "product_ids" : [ "a", "b" ] , "query": "\\"]}", "model" :null}\n',
-        '{"query":"product_ids","product_ids":[]}',
+        '{"query":"q","product_ids":["ab","鞋","12345678x"],"sort":"sale"}',
+        '{ "product_ids" : [ "a", "b" ] , "query": "\\"]}", "sort" :"price"}\n',
+        '{"query":"product_ids","product_ids":[],"sort":"price"}',
+        '{"query":"q","product_ids":["a"],"sort":"price","sort_values":[-1.5e3, null,0]}',
     ],
 )
 def test_the_quick_way_agrees_whatever_byte_is_damaged(body: str) -> None:
@@ -108,18 +128,28 @@ def test_the_quick_way_agrees_whatever_byte_is_damaged(body: str) -> None:
             check(before + bytes([byte]) + raw[position:])
 
 
-@given(st.lists(PLAIN_ID, max_size=50), st.text(max_size=20), st.booleans())
-def test_an_ordinary_body_takes_the_quick_way(ids: list[str], query: str, indent: bool) -> None:
+@given(
+    st.lists(st.tuples(PLAIN_ID, st.none() | st.decimals(-99999, 99999, places=2)), max_size=50),
+    st.text(max_size=20),
+    st.booleans(),
+)
+def test_an_ordinary_body_takes_the_quick_way(
+    candidates: list[tuple[str, Decimal | None]], query: str, indent: bool
+) -> None:
     try:
         query.encode()
     except UnicodeEncodeError:
         query = "shoes"
-    content = {"query": query, "product_ids": ids, "deadline_ms": 20.5, "raw": True}
+    ids = [product_id for product_id, _ in candidates]
+    prices = [None if price is None else float(price) for _, price in candidates]
+    content = {"query": query, "product_ids": ids, "sort_values": prices, "deadline_ms": 20.5}
     body = orjson.dumps(content, option=orjson.OPT_INDENT_2 if indent else 0)
     scanned = scan_candidates(body)
     assert scanned is not None
-    assert scanned[0].strings() == ids
-    assert orjson.loads(scanned[1]) == {**content, "product_ids": []}
+    assert scanned.ids.strings() == ids
+    assert scanned.sort_values is not None
+    np.testing.assert_array_equal(scanned.sort_values, np.array(prices, np.float64))
+    assert orjson.loads(scanned.rest) == {**content, "product_ids": [], "sort_values": None}
 
 
 @pytest.mark.parametrize(
@@ -183,5 +213,23 @@ def test_ids_are_taken_out_of_the_body(
 ) -> None:
     scanned = scan_candidates(body)
     assert scanned is not None
-    assert scanned[0].strings() == (ids or json.loads(body)["product_ids"])
-    assert rest is None or scanned[1] == rest
+    assert scanned.ids.strings() == (ids or json.loads(body)["product_ids"])
+    assert rest is None or scanned.rest == rest
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *("null", "3", '"x"', "[true]", "[01]", "[1.]", "[.5]", "[1e]", "[+1]", "[1e23]", "[NaN]"),
+        *("[12345678901234567]", "[1 2]", "[1,]", "[,1]", "[nul]", "[[1]]"),
+    ],
+)
+def test_values_that_are_no_plain_numbers_stay_in_the_body(values: str) -> None:
+    scanned = scan_candidates(b'{"product_ids":["a"],"sort_values":%b}' % values.encode())
+    assert scanned is not None
+    assert scanned.sort_values is None
+    assert scanned.rest == b'{"product_ids":[],"sort_values":%b}' % values.encode()
+
+
+def test_sort_values_given_twice_are_left_to_the_full_parser() -> None:
+    assert scan_candidates(b'{"product_ids":["a"],"sort_values":[1],"sort_values":[2]}') is None
