@@ -128,6 +128,7 @@ def test_the_quick_way_agrees_whatever_byte_is_damaged(body: str) -> None:
             check(before + bytes([byte]) + raw[position:])
 
 
+@settings(deadline=None)  # also runs under a sanitizer
 @given(
     st.lists(st.tuples(PLAIN_ID, st.none() | st.decimals(-99999, 99999, places=2)), max_size=50),
     st.text(max_size=20),
