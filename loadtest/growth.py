@@ -1,16 +1,16 @@
-"""How cost grows: with the candidates of a request, the size of the catalogue, workers, threads.
+"""How cost grows: with the candidates of a request, the catalogue, the row cache, workers, threads.
 
-    python -m loadtest.growth --out FOLDER [--only candidates|catalogue|workers|threads]
+    python -m loadtest.growth --out FOLDER [--only candidates|catalogue|caches|workers|threads]
 
 Starts `winnow index`, `winnow serve` and `redis-server` itself; writes growth.json, growth.md and
 growth.png (with matplotlib). Figures are medians over the rounds, with the least and the greatest.
 A run with an answer that was not fully scored ends in an error.
 """
 
-import argparse
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -18,46 +18,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest import catalogue
+from loadtest.client import Client
 from loadtest.closed_loop import Measured, measure
 from loadtest.commands import Served, index, memory_mb, redis, serve
 from loadtest.figures import quantiles
+from loadtest.growth_plan import CANDIDATES, CONNECTIONS, THREADS, N, Plan, read_options
 from loadtest.growth_report import Row, markdown, plot
-from loadtest.traffic import Request, Traffic, read_ids
+from loadtest.traffic import Request, Traffic
 
-CANDIDATES = (10, 30, 100, 300, 1_000, 3_000, 10_000)
-CATALOGUES = (10_000, 100_000, 1_000_000, 2_000_000)
-WORKERS = (1, 2, 3, 4)
-# Request threads (0: in the event loop) and ONNX Runtime threads of one worker.
-THREADS = ((0, 1), (1, 1), (2, 1), (4, 1), (0, 2), (2, 2))
-N = 1_000  # candidates, where they are not what grows
-CONNECTIONS = 8
-HEAD_QUERIES = 500
-BUNDLES = Path(__file__).parents[1] / "model_store" / "bundles"
+_ROWS = "winnow_row_cache_rows_total{"
+_COUNTED_WITHIN_S = 2.5  # the service adds to its counters once a second
 _CONSOLE = Console(stderr=True)
-
-
-class Plan:
-    """Options of a run, and the folder of what it needs only meanwhile."""
-
-    def __init__(self, work: Path, options: argparse.Namespace) -> None:
-        self.work = work
-        self.bundles: Path = options.bundles
-        self.model: str = options.model
-        self.catalogue_model: str = options.catalogue_model
-        self.products: int = options.products
-        self.sizes: list[int] = options.sizes
-        self.workers: list[int] = options.workers
-        self.requests: int = options.requests
-        self.rounds: int = options.rounds
-        self.seed: int = options.seed
-
-    def traffic(self, products: int) -> tuple[Path, Traffic]:
-        """A catalogue of so many products, and requests for it."""
-        path = self.work / f"products-{products}.csv"
-        if not path.exists():
-            catalogue.write_catalogue(path, products, self.seed)
-        return path, Traffic(read_ids(path), catalogue.queries(HEAD_QUERIES, self.seed), self.seed)
 
 
 def candidates(plan: Plan) -> list[Row]:
@@ -117,6 +88,31 @@ def catalogues(plan: Plan) -> list[Row]:
                     for row in _cache_off_and_on(plan, store, size, traffic)
                 ]
         shutil.rmtree(plan.work / f"rows-{size}")
+    return rows
+
+
+def caches(plan: Plan) -> list[Row]:
+    """Hit ratio and latency over the row cache's budget, on the mix of `workers`: what a worker's
+    own cache loses against one that all workers share in the same memory.
+    """
+    file, traffic = plan.traffic(plan.products)
+    rows: list[Row] = []
+    with redis() as store:
+        index(file, plan.model, store, plan.bundles)
+        for megabytes in plan.megabytes:
+            given = {"row_cache_mb": str(megabytes)}
+            with serve(store, plan.model, plan.bundles, 1, given) as served:
+                _measured(served, traffic.warm_up())
+                _measured(served, _zipf(traffic, plan.products // N * 5))  # its steady state
+                hits, runs = [], []
+                for round_ in range(plan.rounds):
+                    _say(f"row cache of {megabytes} MB, round {round_ + 1} of {plan.rounds}")
+                    before = _cached_rows(served)
+                    runs.append(_measured(served, _zipf(traffic, plan.requests)))
+                    after = _cached_rows(served)
+                    hit, miss = after["hit"] - before["hit"], after["miss"] - before["miss"]
+                    hits.append(round(hit / (hit + miss), 4))
+            rows.append({"row_cache_mb": megabytes, "hit_ratio": hits, **_latency(runs)})
     return rows
 
 
@@ -186,6 +182,7 @@ def threads(plan: Plan) -> list[Row]:
 SECTIONS: dict[str, Callable[[Plan], list[Row]]] = {
     "candidates": candidates,
     "catalogue": catalogues,
+    "caches": caches,
     "workers": workers,
     "threads": threads,
 }
@@ -210,6 +207,15 @@ def _random_ids(plan: Plan, served: Served, traffic: Traffic, warm_up: int) -> R
             for _ in range(plan.rounds)
         ]
     )
+
+
+def _cached_rows(served: Served) -> dict[str, float]:
+    """Rows looked up in the row cache so far, by result."""
+    time.sleep(_COUNTED_WITHIN_S)
+    with Client(served.url) as client:
+        lines = client.get("/metrics").body.decode().splitlines()
+    found = {line.split('"')[1]: float(line.split()[-1]) for line in lines if _ROWS in line}
+    return {"hit": found["hit"], "miss": found["miss"]}
 
 
 def _zipf(traffic: Traffic, count: int) -> list[Request]:
@@ -237,7 +243,7 @@ def _p(run: Measured, q: int) -> float:
 
 def main() -> None:
     """Measures the sections, writes growth.json, growth.md and growth.png, prints the tables."""
-    options = _options()
+    options = read_options(__doc__, SECTIONS)
     options.out.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory(dir=options.out, prefix="work-") as work:
@@ -253,22 +259,6 @@ def main() -> None:
         plot(found, options.out / "growth.png")
     else:
         _say("no plot: matplotlib is not installed")
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument("--only", choices=SECTIONS, action="append", help="may be given again")
-    parser.add_argument("--bundles", type=Path, default=BUNDLES)
-    parser.add_argument("--model", default="shop-reprbert", help="of candidates and workers")
-    parser.add_argument("--catalogue-model", default="shop-bert2dnn", help="it encodes titles fast")
-    parser.add_argument("--products", type=int, default=20_000, help="of candidates and workers")
-    parser.add_argument("--sizes", type=int, nargs="+", default=CATALOGUES, help="of the catalogue")
-    parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
-    parser.add_argument("--requests", type=int, default=300, help="per cell and round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=7)
-    return parser.parse_args()
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,7 @@ Sections = Mapping[str, Sequence[Row]]
 _PANELS = {
     "candidates": ("µs per candidate, caches warm", "candidates", "us_per_candidate", ()),
     "catalogue": ("p50, ms", "products", "p50_ms", ("store", "row_cache")),
+    "caches": ("hit ratio of the row cache", "row_cache_mb", "hit_ratio", ()),
     "workers": ("requests per second", "workers", "per_second", ()),
 }  # threads has a table only
 

@@ -18,7 +18,19 @@ def test_the_command(tmp_path: Path) -> None:
         [
             *(sys.executable, "-m", "loadtest.growth", "--out", tmp_path / "out"),
             *("--model", MODEL, "--catalogue-model", MODEL, "--products", "1200"),
-            *("--sizes", "1000", "1500", "--workers", "2", "--requests", "10", "--rounds", "2"),
+            *(
+                "--sizes",
+                "1000",
+                "1500",
+                "--workers",
+                "2",
+                "--megabytes",
+                "1",
+                "--requests",
+                "10",
+                "--rounds",
+                "2",
+            ),
         ],
         capture_output=True,
         text=True,
@@ -30,6 +42,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert [row["candidates"] for row in found["candidates"]] == [10, 30, 100, 300, 1_000]
     cells = {(row["products"], row["store"]) for row in found["catalogue"]}
     assert cells == {(n, store) for n in (1_000, 1_500) for store in ("lmdb", "redis")}
+    (cache,) = found["caches"]
+    assert all(0.5 < ratio <= 1 for ratio in cache["hit_ratio"])
     (workers,) = found["workers"]
     assert len(workers["pss_mb"]) == len(workers["uss_mb"]) == 2  # one figure per worker
     assert all(
