@@ -60,6 +60,7 @@ def main() -> None:
         CONNECTIONS,
         options.requests,
         options.warm_up,
+        options.passes,
         options.seed,
     )
     options.out.mkdir(parents=True, exist_ok=True)
@@ -92,6 +93,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--candidates", type=_numbers, default=[100, 1000, 5000])
     parser.add_argument("--workers", type=_numbers, default=[1, 2])
     parser.add_argument("--requests", type=int, default=300, help="timed, per cell and round")
+    parser.add_argument(
+        "--passes", type=int, default=1, help="of the head queries; several with several workers"
+    )
     parser.add_argument("--warm-up", type=int, default=200, help="before them, per cell and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)

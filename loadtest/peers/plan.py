@@ -54,9 +54,13 @@ def make_plan(
     connections: Sequence[int],
     requests: int,
     warm_up: int,
+    passes: int,
     seed: int,
 ) -> Plan:
     """Draws the requests. No new query is sent twice, so a cache never helps where it shouldn't.
+
+    passes: how often the queries that count as seen before are sent over several connections. One
+        connection reaches one worker only, and each worker has caches of its own.
 
     Raises:
         ValueError: more candidates than there are products.
@@ -68,9 +72,10 @@ def make_plan(
         head = [_question(request) for request in traffic.warm_up()] if kind == "zipf" else []
         for size in sizes:
             for count in connections:
-                first = head + _draw(traffic, kind, size, warm_up)
+                times = passes if count > 1 else 1
+                first = head * times + _draw(traffic, kind, size, warm_up)
                 phases.append(Phase(kind, size, count, first, _draw(traffic, kind, size, requests)))
-                head = []
+                head = head if passes > 1 and count == 1 else []
     checked = Traffic(ids, queries, seed + 1)
     candidates = min(CHECKED_CANDIDATES, len(ids))
     return Plan(_draw(checked, "uniform", candidates, 1)[0], phases)

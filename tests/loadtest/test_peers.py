@@ -61,7 +61,7 @@ def job(store: str) -> Job:
 @pytest.fixture(scope="module")
 def plan(job: Job) -> Plan:
     queries = read_queries(SHOP / "queries.csv")
-    return make_plan(job.product_ids(), queries, [50], [1, 8], 20, 5, seed=3)
+    return make_plan(job.product_ids(), queries, [50], [1, 8], 20, 5, passes=1, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -246,3 +246,16 @@ def test_the_report_shows_medians_and_leaves_failed_runs_out() -> None:
     assert "mosec, workers 1, round 2: zipf, 50 candidates, connections 1 does not count: 7" in text
     assert "kserve, workers 1, round 1: not measured: no matching distribution" in text
     assert "| kserve" not in text
+
+
+def test_head_queries_are_sent_over_every_connection_so_that_each_worker_sees_them(
+    job: Job,
+) -> None:
+    queries = [f"query {number}" for number in range(8)]
+    sizes, sent = [50, 60], {}
+    for passes in (1, 3):
+        plan = make_plan(job.product_ids(), queries, sizes, [1, 8], 20, 5, passes=passes, seed=3)
+        sent[passes] = [len(phase.warm_up) - 5 for phase in plan.phases if phase.kind == "zipf"]
+    head = sent[1][0]
+    assert head > 0
+    assert sent == {1: [head, 0, 0, 0], 3: [head, 3 * head, 0, 0]}
