@@ -33,7 +33,7 @@ from loadtest.peers.measure import (
     measure,
     measure_floor,
 )
-from loadtest.peers.plan import Plan, make_plan
+from loadtest.peers.plan import KINDS, Plan, make_plan
 from loadtest.peers.processes import running
 from loadtest.peers.report import FLOOR, Run
 from loadtest.peers.roster import ONE_PROCESS, PEERS, Server, winnow
@@ -56,6 +56,7 @@ def main() -> None:
     plan = make_plan(
         job.product_ids(),
         read_queries(options.queries),
+        options.kinds,
         options.candidates,
         CONNECTIONS,
         options.requests,
@@ -93,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--candidates", type=_numbers, default=[100, 1000, 5000])
     parser.add_argument("--workers", type=_numbers, default=[1, 2])
     parser.add_argument("--requests", type=int, default=300, help="timed, per cell and round")
+    parser.add_argument("--kinds", choices=KINDS, nargs="+", default=KINDS)
     parser.add_argument(
         "--passes", type=int, default=1, help="of the head queries; several with several workers"
     )

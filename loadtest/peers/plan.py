@@ -50,6 +50,7 @@ class Plan:
 def make_plan(
     ids: Sequence[str],
     queries: Sequence[str],
+    kinds: Sequence[Kind],
     sizes: Sequence[int],
     connections: Sequence[int],
     requests: int,
@@ -66,7 +67,7 @@ def make_plan(
         ValueError: more candidates than there are products.
     """
     phases = []
-    for kind in KINDS:
+    for kind in kinds:
         traffic = Traffic(ids, queries, seed)
         # Half of the queries are "seen before" only if they have been: all of them, once.
         head = [_question(request) for request in traffic.warm_up()] if kind == "zipf" else []

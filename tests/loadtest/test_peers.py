@@ -17,7 +17,7 @@ from loadtest.peers import report
 from loadtest.peers.bodies import BadAnswer, Protocol, encoded, scores
 from loadtest.peers.job import Job, JobError, open_job
 from loadtest.peers.measure import Cell, NotMeasured, check_scores, cold_start_s, measure
-from loadtest.peers.plan import Phase, Plan, make_plan
+from loadtest.peers.plan import KINDS, Phase, Plan, make_plan
 from loadtest.peers.processes import marked, running
 from loadtest.peers.report import FLOOR, Run
 from loadtest.peers.roster import PEERS, Server, winnow
@@ -61,7 +61,7 @@ def job(store: str) -> Job:
 @pytest.fixture(scope="module")
 def plan(job: Job) -> Plan:
     queries = read_queries(SHOP / "queries.csv")
-    return make_plan(job.product_ids(), queries, [50], [1, 8], 20, 5, passes=1, seed=3)
+    return make_plan(job.product_ids(), queries, KINDS, [50], [1, 8], 20, 5, passes=1, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +254,9 @@ def test_head_queries_are_sent_over_every_connection_so_that_each_worker_sees_th
     queries = [f"query {number}" for number in range(8)]
     sizes, sent = [50, 60], {}
     for passes in (1, 3):
-        plan = make_plan(job.product_ids(), queries, sizes, [1, 8], 20, 5, passes=passes, seed=3)
+        plan = make_plan(
+            job.product_ids(), queries, KINDS, sizes, [1, 8], 20, 5, passes=passes, seed=3
+        )
         sent[passes] = [len(phase.warm_up) - 5 for phase in plan.phases if phase.kind == "zipf"]
     head = sent[1][0]
     assert head > 0
