@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test lint shop constraints clean system
+.PHONY: train-env demo serve test test-ray lint shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -60,22 +60,33 @@ test: .venv/test .venv-train/all system
 	.venv/bin/python -m pytest tests --ignore=tests/distill --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
 	.venv-train/bin/python -m pytest tests/distill tests/export tests/loadtest/test_headlines.py
 
+# Ray, which is large: labelling and indexing on a local cluster of two workers.
+.venv-ray/all: pyproject.toml constraints.txt $(NATIVE)
+	@echo "Installing into .venv-ray (with Ray, no torch) ..."
+	@$(PYTHON) -m venv .venv-ray
+	@# The tests ask Ray for the processes of its workers, which takes its extra `default`.
+	@.venv-ray/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[ray,test]' 'ray[default]'
+	@touch $@
+
+test-ray: .venv-ray/all
+	RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest tests/on_ray
+
 lint: .venv-train/all
 	.venv-train/bin/ruff format --check .
 	.venv-train/bin/ruff check .
 	.venv-train/bin/mypy
 	.venv-train/bin/lint-imports
 
-# The shop's students, trained on its train split and published to model_store/bundles.
+# The shop's students, distilled as its recipe says and published to model_store/bundles.
 shop: .venv-train/all
-	.venv-train/bin/python examples/shop/train.py
+	.venv-train/bin/winnow distill examples/shop/distill.toml
 
 # Newest versions that fit pyproject.toml, pinned for everybody.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[parquet,train,test,lint]'
+	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[parquet,ray,train,test,lint]' 'ray[default]'
 	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 	rm -rf .venv-constraints
 
 clean:
-	rm -rf .venv .venv-train .data build dist
+	rm -rf .venv .venv-ray .venv-train .data build dist

@@ -1,12 +1,32 @@
-"""`winnow evaluate`: figures of a student on judged pairs."""
+"""`winnow evaluate`: figures of a student on judged pairs, compared with others', as a report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.console import answer, say, show
+from cli.console import answer, console, say, show
+from cli.judged import (
+    Encoding,
+    IdColumn,
+    JudgedFile,
+    JudgmentsPath,
+    ProductsPath,
+    QueryColumn,
+    RelevanceColumn,
+    RelevantFrom,
+    Split,
+    TitleColumn,
+    command_line,
+)
 from cli.progress import progress_bar
+from cli.scorers import (
+    TEACHER,
+    baseline_scorers,
+    given_scorers,
+    known_baselines,
+    named_files,
+)
 from model_store.manifest import Precision
 from model_store.registry import DEFAULT_ROOT, bundle_folder
 
@@ -14,13 +34,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from evaluation.assessment import Assessment, Scored
     from evaluation.judgments import Judgments
-
-Split = Literal["train", "valid", "test"]
+    from evaluation.quality import Quality
 
 
 def evaluate(
-    judgments: Annotated[Path, typer.Option(help="judged pairs: CSV, TSV or JSONL, also .gz")],
+    judgments: JudgmentsPath,
     model: Annotated[
         str | None, typer.Option(help="published student: NAME or NAME@VERSION")
     ] = None,
@@ -30,15 +50,11 @@ def evaluate(
     url: Annotated[
         str | None, typer.Option(help="score through this running service, by product id")
     ] = None,
-    products: Annotated[
-        Path | None, typer.Option(help="file with the titles; without it they stand in judgments")
-    ] = None,
+    products: ProductsPath = None,
     bundles: Annotated[
         Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
     ] = DEFAULT_ROOT,
-    relevant_from: Annotated[
-        float, typer.Option(help="lowest grade that counts as relevant")
-    ] = 2.0,
+    relevant_from: RelevantFrom = 2.0,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -46,13 +62,52 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[Split | None, typer.Option(help="only the queries of this split")] = None,
-    encoding: Annotated[str, typer.Option(help="of the judgement and product files")] = "utf-8-sig",
-    query_column: Annotated[str, typer.Option(help="in judgments")] = "query",
-    id_column: Annotated[str, typer.Option(help="in judgments and products")] = "product_id",
-    title_column: Annotated[str, typer.Option(help="in products, else in judgments")] = "title",
-    relevance_column: Annotated[str, typer.Option(help="in judgments")] = "relevance",
+    encoding: Encoding = "utf-8-sig",
+    query_column: QueryColumn = "query",
+    id_column: IdColumn = "product_id",
+    title_column: TitleColumn = "title",
+    relevance_column: RelevanceColumn = "relevance",
     precision: Annotated[
         Precision | None, typer.Option(help="float32 or int8, in place of the bundle's choice")
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=100, help="resamples of the queries, for 95 % intervals")
+    ] = 1_000,
+    seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
+    teacher_scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="the teacher's probabilities: .npy aligned with the evaluated pairs, or a table "
+            "with columns query, title and score"
+        ),
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="scores of another scorer, as --teacher-scores; also an order without "
+            "probabilities, if one lies outside [0, 1]",
+        ),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="overlap, tfidf or bm25 (extra train), as a scorer")
+    ] = None,
+    slices: Annotated[
+        bool, typer.Option("--slices", help="ROC-AUC by query frequency and lengths")
+    ] = False,
+    train_queries: Annotated[
+        Path | None,
+        typer.Option(help="slices seen / unseen: .txt with a query per line, or a table"),
+    ] = None,
+    query_counts: Annotated[
+        Path | None,
+        typer.Option(help="slices head / tail: a table with columns query and count"),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="folder for tables and plots (extra plot)")
+    ] = None,
+    save_scores: Annotated[
+        Path | None, typer.Option(help=".npy for --compare and --teacher-scores of other runs")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="no table, only the JSON on standard output")
@@ -60,38 +115,74 @@ def evaluate(
 ) -> None:
     """ROC-AUC, Neg PR-AUC, NDCG@10 and the figures at a threshold.
 
-    JSON on standard output, a table for people on standard error.
+    With intervals by resampling queries, and differences from other scorers on the same pairs.
+    JSON on standard output, tables for people on standard error.
     """
-    from evaluation.judgments import JudgmentColumns, ProductFile, read_judgments
+    from evaluation.assessment import AssessOptions, Scorer, assess, scored_by_all
     from evaluation.quality import quality
+    from evaluation.report_folder import check_report
+    from evaluation.score_files import write_scores
+    from evaluation.slices import read_frequencies, read_queries
 
     if (model is None) == (checkpoint is None) or (url and model is None):
         raise typer.BadParameter("name one of --model NAME [--url URL] or --checkpoint FOLDER")
-    judged = read_judgments(
-        judgments,
+    others = named_files(compare or [])
+    lexical = known_baselines(baseline or [])
+    if report is not None:
+        check_report(report)
+    file = JudgedFile(
+        path=judgments,
+        products=products,
         relevant_from=relevant_from,
-        products=ProductFile(products, id_column, title_column, encoding) if products else None,
-        columns=JudgmentColumns(query_column, id_column, relevance_column, title_column),
         encoding=encoding,
+        query_column=query_column,
+        id_column=id_column,
+        title_column=title_column,
+        relevance_column=relevance_column,
     )
-    if split:
-        judged = judged.of_split(split)
+    every = file.read()
+    judged = every.of_split(split) if split else every
+    # Files are read before the student scores: a bad one should not cost minutes.
+    scorers = given_scorers(judged, teacher_scores, others)
+    scorers += baseline_scorers(lexical, every, judged, file)
+    options = AssessOptions(
+        reference=str(model or checkpoint) if scorers else None,
+        teacher=TEACHER if teacher_scores else None,
+        train_queries=read_queries(train_queries) if train_queries else None,
+        frequencies=read_frequencies(query_counts) if query_counts else None,
+        with_slices=slices or any((train_queries, query_counts, report)),
+        resamples=bootstrap,
+        seed=seed,
+    )
     scores, chosen = (
         (_torch_scores(checkpoint, judged), 0.5)
         if checkpoint is not None
         else _served_scores(model or "", bundles, url, precision, judged)
     )
+    if save_scores is not None:
+        write_scores(save_scores, scores)
     found = quality(judged, scores, chosen if threshold is None else threshold)
-    figures = found.model_dump()
+    student = Scorer(str(model or checkpoint), scores, probability=True)
+    scored = scored_by_all(judged, [student, *scorers])
+    with console.status("intervals"):
+        assessment = assess(scored, options)
     if not as_json:
-        rows = [(name, _figure(value)) for name, value in figures.items()]
-        show(f"{model or checkpoint} on {judgments.name}", ("figure", "value"), rows)
+        _show(found, assessment, judgments)
     if found.unscored or found.unknown_products:
         say(
             f"left out: {found.unscored} pairs that got no score, {found.unknown_products} "
             "judgements of products without a title"
         )
-    answer({"model": model, "checkpoint": str(checkpoint) if checkpoint else None, **figures})
+    if report is not None:
+        _write_report(report, scored, assessment, file, split)
+    answer(
+        {
+            "model": model,
+            "checkpoint": str(checkpoint) if checkpoint else None,
+            **found.model_dump(),
+            **_document(assessment),
+        }
+    )
 
 
 def _served_scores(
@@ -127,6 +218,76 @@ def _torch_scores(checkpoint: Path, judged: "Judgments") -> "NDArray[np.float32]
         TokenRows(loaded.tokenizer, judged.queries, "query"),
         TokenRows(loaded.tokenizer, judged.titles, "product"),
     )
+
+
+def _show(found: "Quality", assessment: "Assessment", judgments: Path) -> None:
+    from evaluation.report import (
+        COMPARISON_COLUMNS,
+        FIGURE_COLUMNS,
+        SLICE_COLUMNS,
+        agreement_rows,
+        comparison_rows,
+        figure_rows,
+        slice_row,
+    )
+
+    student = assessment.scorers[0]
+    intervals = {
+        name: f"{figure.low:.4f} to {figure.high:.4f}"
+        for name, figure in student.figures.items()
+        if figure is not None and not assessment.left_out
+    }
+    rows = [(name, _figure(value), intervals.get(name, "")) for name, value in vars(found).items()]
+    show(f"{student.scorer} on {judgments.name}", ("figure", "value", "95 % interval"), rows)
+    if len(assessment.scorers) > 1:
+        pairs = f"{assessment.pairs:,} pairs that all have scored"
+        show(f"every scorer on the {pairs}", FIGURE_COLUMNS, figure_rows(assessment))
+        show("pair by pair", COMPARISON_COLUMNS, comparison_rows(assessment))
+    if assessment.agreement:
+        names, *figures = agreement_rows(assessment)
+        show("against the teacher's labels", names, figures)
+    if assessment.slices:
+        show(
+            "slices",
+            (*SLICE_COLUMNS, "ROC-AUC"),
+            [slice_row(entry, [student.scorer]) for entry in assessment.slices],
+        )
+
+
+def _write_report(
+    folder: Path,
+    scored: "Scored",
+    assessment: "Assessment",
+    file: JudgedFile,
+    split: Split | None,
+) -> None:
+    from evaluation.report import write_report
+    from evaluation.report_folder import Provenance
+
+    provenance = Provenance(
+        title=f"{scored.scorers[0].name} on {file.path.name}",
+        data=f"{file.path.name}, split {split or 'all'}, relevant from {file.relevant_from:g}",
+        data_sha256=file.sha256(),
+        command=command_line(),
+        seed=assessment.seed,
+    )
+    with console.status("report"):
+        write_report(folder, scored, assessment, provenance)
+    say(f"report: {folder / 'report.md'}")
+
+
+def _document(assessment: "Assessment") -> dict[str, object]:
+    """What the JSON has beside the student's own figures."""
+    whole = assessment.model_dump(mode="json")
+    return {
+        "intervals": whole["scorers"][0]["figures"],
+        "resamples": whole["resamples"],
+        "seed": whole["seed"],
+        "scorers": whole["scorers"],
+        "scored_by_all": whole["pairs"],
+        "agreement": whole["agreement"],
+        "slices": whole["slices"],
+    }
 
 
 def _figure(value: object) -> str:

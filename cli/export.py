@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import answer, say, show
-from cli.evaluate import Split
+from cli.judged import Split
 from cli.progress import progress_bar
 from model_store.registry import DEFAULT_ROOT
 

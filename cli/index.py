@@ -1,5 +1,7 @@
 """`winnow index`: a catalogue, or a file of queries, becomes a live vector set of a student."""
 
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,10 @@ from indexing.catalogue import Format
 from model_store.registry import DEFAULT_ROOT, bundle_folder, find
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from indexing.catalogue import Catalogue
+    from indexing.encode import ChunkEncoder
     from indexing.index import IndexOptions, Report
     from indexing.plan import Plan
     from indexing.student import RowEncoder
@@ -43,6 +48,10 @@ def index(
     id_column: Annotated[str, typer.Option(help="column of the product id")] = "product_id",
     title_column: Annotated[str, typer.Option(help="column of the title")] = "title",
     query_column: Annotated[str, typer.Option(help="column of the query")] = "query",
+    text_column: Annotated[
+        str | None,
+        typer.Option(help="column of what is encoded for the query, such as its context too"),
+    ] = None,
     only_changed: Annotated[
         bool, typer.Option("--only-changed", help="copy the rows of unchanged texts")
     ] = False,
@@ -64,6 +73,13 @@ def index(
     threads: Annotated[
         int | None, typer.Option(help="ONNX Runtime threads; the CPU quota by default")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="encode on this Ray cluster: HOST:PORT, auto, or local (extra `ray`)"),
+    ] = None,
+    ray_workers: Annotated[
+        int | None, typer.Option(help="with --ray: so many; else as many as there is room for")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the report on standard output")] = False,
 ) -> None:
     """Encode a catalogue into a new vector set, verify it, and switch to it at once.
@@ -80,6 +96,8 @@ def index(
     from model_store.student import OnnxStudent
     from service.cpus import available_cpus
 
+    if ray is None and ray_workers is not None:
+        raise typer.BadParameter("--ray-workers is for --ray ADDRESS: leave it out")
     file = _one_file(context, catalogue, queries)
     if queries is None:
         source = open_catalogue(
@@ -91,13 +109,15 @@ def index(
         )
     else:
         source = open_queries(
-            file, file_format=file_format, encoding=encoding, query_column=query_column
+            file,
+            file_format=file_format,
+            encoding=encoding,
+            query_column=query_column,
+            text_column=text_column,
         )
     name, _, version = model.partition("@")
-    student = OnnxStudent.load(
-        bundle_folder(bundles, name, version or _version(bundles, name)),
-        threads=threads or max(1, int(available_cpus())),
-    )
+    bundle = bundle_folder(bundles, name, version or _version(bundles, name))
+    student = OnnxStudent.load(bundle, threads=threads or max(1, int(available_cpus())))
     encoder = product_rows(student) if queries is None else query_rows(student)
     with progress_bar() as on_progress:
         target = _open(store, dry_run=dry_run)
@@ -116,7 +136,8 @@ def index(
         restart=restart,
     )
     try:
-        report = _build(source, encoder, target, options, planned.count.rows)
+        with _chunks(ray, ray_workers, threads or 1, bundle, encoder, options) as chunks:
+            report = _build(source, encoder, target, options, planned.count.rows, chunks)
     finally:
         target.close()
     _show_report(report, as_json)
@@ -128,7 +149,8 @@ def _one_file(context: typer.Context, catalogue: Path | None, queries: Path | No
     if file is None or (queries and catalogue):
         both = f"both ({catalogue} and {queries})" if file else "neither"
         raise typer.BadParameter(f"expected one of CATALOGUE and --queries FILE, got {both}")
-    of_the_other = ("id_column", "title_column") if queries else ("query_column",)
+    of_a_catalogue, of_queries = ("id_column", "title_column"), ("query_column", "text_column")
+    of_the_other = of_a_catalogue if queries else of_queries
     for name in of_the_other:
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":
@@ -145,11 +167,35 @@ def _build(
     target: "VectorStore",
     options: "IndexOptions",
     rows: int,
+    chunks: "ChunkEncoder | None",
 ) -> "Report":
     from indexing.index import index_rows
 
     with progress_bar() as on_progress:
-        return index_rows(source, encoder, target, options, on_progress, rows)
+        return index_rows(source, encoder, target, options, on_progress, rows, chunks)
+
+
+@contextmanager
+def _chunks(
+    address: str | None,
+    workers: int | None,
+    threads: int,
+    bundle: Path,
+    encoder: "RowEncoder",
+    options: "IndexOptions",
+) -> "Iterator[ChunkEncoder | None]":
+    """Where chunks are encoded: None for this process."""
+    if address is None:
+        yield None
+        return
+    from indexing.ray_encode import RayChunks, open_product_rows, open_query_rows
+    from indexing.ray_work import ray_cluster
+
+    open_rows = open_product_rows if encoder.holds == "products" else open_query_rows
+    with ray_cluster(address, workers, threads) as cluster:
+        say(f"encoding on {cluster.workers} Ray workers")
+        opened = partial(open_rows, threads=threads)
+        yield RayChunks(bundle, opened, encoder, cluster, options.batch_titles)
 
 
 def _version(bundles: Path, name: str) -> str:

@@ -10,7 +10,24 @@ from typing import NoReturn
 import typer
 
 from bench.errors import BenchError
-from cli import bench, evaluate, export, index, models, serve, sets, train
+from cli import (
+    bench,
+    calibrate,
+    context,
+    distill,
+    evaluate,
+    export,
+    index,
+    label,
+    models,
+    pretrain,
+    serve,
+    sets,
+    teach,
+    teacher,
+    train,
+    transfer,
+)
 from distill.errors import DistillError
 from evaluation.errors import EvaluationError
 from export.errors import ExportError
@@ -24,6 +41,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(pretrain.pretrain)
+app.command()(teach.teach)
+app.add_typer(teacher.app, name="teacher")
+app.command()(transfer.transfer)
+app.command()(label.label)
+app.command()(context.context)
 app.command()(train.train)
 app.command()(export.export)
 app.add_typer(models.app, name="models")
@@ -32,6 +55,8 @@ app.add_typer(sets.app, name="sets")
 app.command()(serve.serve)
 app.command()(bench.bench)
 app.command()(evaluate.evaluate)
+app.command()(calibrate.calibrate)
+app.command()(distill.distill)
 
 
 def main() -> None:
@@ -56,7 +81,15 @@ def main() -> None:
 
 
 # What the extra `train` installs and serving never needs.
-_TRAINING_ONLY = ("torch", "onnx", "onnxscript", "safetensors", "transformers")
+_TRAINING_ONLY = (
+    "bm25s",
+    "huggingface_hub",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "torch",
+    "transformers",
+)
 
 
 def _fail(reason: str) -> NoReturn:

@@ -1,12 +1,17 @@
 """What a training run may be told; the defaults that are not the papers' are explained here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from distill.errors import TrainingRefused
+from distill.objectives import Objective, Pointwise
 
 _LEAST = {"seed": 0, "epochs": 1, "patience": 1, "batch_size": 1}
 _LEAST |= {"minimum_frequency": 1, "layers": 1, "query_tokens": 1, "product_tokens": 1}
+_LEAST |= {"maximum_vocabulary": 1, "codes": 1, "validate_every": 1, "save_minutes": 0}
+_CHOICES = {"tokenizer": ("cwub", "wordpiece"), "pooling": ("mean", "cls")}
+_CHOICES |= {"schedule": ("linear", "constant")}
 _POSITIVE = ("learning_rate", "encoder_learning_rate")
 _MOST_TOKENS = 4096  # what a manifest allows
 
@@ -20,22 +25,46 @@ class TrainOptions:
     """
 
     seed: int = 0
+    objective: Objective = field(default_factory=Pointwise)
     epochs: int = 5
-    patience: int = 2  # epochs without a better validation AUC
+    patience: int = 2  # validations without a better AUC
+    validate_every: int | None = None  # steps; else at the end of each epoch
     batch_size: int = 128
     learning_rate: float = 1e-3
+    # Of layers that come from a checkpoint; the papers' 2e-5 is for weeks of steps, not thousands.
+    encoder_learning_rate: float = 5e-5
+    warm_up: float = 0.05  # share of all steps over which the rates rise; then they fall, or stay
+    schedule: Literal["linear", "constant"] = "linear"
+    device: str | None = None  # a GPU where there is one, else the CPU
+    save_minutes: float = 5.0  # between two states from which a stopped training goes on
+
+    # A student's checkpoint to go on from: its weights, tokenizer and limits. What stands below
+    # says how a student is made anew, and can't be combined with it.
+    start: Path | None = None
     query_tokens: int | None = None
     product_tokens: int | None = None
 
-    # bert2dnn, deepdot: tokens seen less often are left out of the vocabulary. The papers give no
-    # number; a token seen once teaches nothing about any other pair.
+    # bert2dnn, deepdot: the words of the bag. wordpiece takes the tokenizer of the checkpoint in
+    # `encoder`, and nothing else of it.
+    tokenizer: Literal["cwub", "wordpiece"] = "cwub"
+    # cwub: tokens seen less often are left out of the vocabulary. The papers give no number; a
+    # token seen once teaches nothing about any other pair. Of more than the maximum, the most
+    # frequent stay.
     minimum_frequency: int = 2
+    maximum_vocabulary: int | None = None
 
-    # reprbert: folder of a BERT-type checkpoint; from_scratch reads its sizes but no weights.
+    # All others: folder of a BERT-type checkpoint; from_scratch reads its sizes but no weights.
     encoder: Path | None = None
     layers: int = 2
     from_scratch: bool = False
-    encoder_learning_rate: float = 5e-5  # the papers' 2e-5 is for weeks of steps, not thousands
+    # reprbert: without late interaction, intermediate interaction, context-guided attention.
+    late: bool = True
+    intermediate: bool = True
+    attention: bool = True
+    # siamese, poly, listbert: what makes one vector of a text's states.
+    pooling: Literal["mean", "cls"] = "mean"
+    # poly: vectors of a query.
+    codes: int = 16
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -43,11 +72,20 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise TrainingRefused(f"{name}: expected at least {least}, got {value}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise TrainingRefused(
+                    f"{name}: expected {' or '.join(choices)}, got {getattr(self, name)!r}"
+                )
         for name in _POSITIVE:
             if not 0.0 < getattr(self, name) < 1.0:
                 raise TrainingRefused(
                     f"{name}: expected above 0 and below 1, got {getattr(self, name)}"
                 )
+        if not 0.0 <= self.warm_up < 1.0:
+            raise TrainingRefused(
+                f"warm_up: expected a share of all steps from 0 and below 1, got {self.warm_up}"
+            )
         for name in ("query_tokens", "product_tokens"):
             if (getattr(self, name) or 0) > _MOST_TOKENS:
                 raise TrainingRefused(

@@ -1,16 +1,15 @@
 """A student before its first step: tokenizer, token limits, and layers, random or borrowed."""
 
 import hashlib
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-import tokenizers
 import transformers
+from pydantic import ValidationError
 
 from distill.errors import TrainingRefused
 from distill.options import TrainOptions
+from distill.vocabularies import MOST_TOKENS, copy_wordpieces, wordpiece_spec, write_cwub
 from export.checkpoint import Facts
 from export.errors import EncoderRefused
 from export.pairs import Pairs
@@ -22,20 +21,33 @@ from export.students.encoder import (
     load_encoder_weights,
     read_encoder_config,
 )
+from export.students.listbert import ListBert, ListBertConfig
+from export.students.poly import Poly, PolyConfig
 from export.students.reprbert import ReprBert, ReprBertConfig
+from export.students.siamese import Siamese, SiameseConfig
 from export.students.student import Student
-from export.tokens import TokenRows
-from model_store.cwub import VOCABULARY_FILE, build_vocabulary
-from model_store.errors import TokenizerError
 from model_store.manifest import TokenizerSpec
-from model_store.tokenizer import Side, Tokenizer, open_tokenizer
-from model_store.wordpiece import TOKENIZER_FILE, WordPieceTokenizer
+from model_store.tokenizer import Tokenizer, open_tokenizer
+from model_store.wordpiece import TOKENIZER_FILE
 
-READABLE_VOCABULARY_FILE = "vocabulary.txt"
+BAGS = (Bert2DnnFc.kind, DeepDot.kind)
+ENCODERS = (ReprBert.kind, Siamese.kind, Poly.kind, ListBert.kind)
 
-_MOST_TOKENS = 4096  # what a manifest allows
-_COVERED = 0.99  # share of the texts that a chosen limit leaves whole
-_SAMPLE = 20_000  # texts whose lengths are looked at
+# Options that only some students take.
+_TAKEN_BY = {
+    "tokenizer": BAGS,
+    "minimum_frequency": BAGS,
+    "maximum_vocabulary": BAGS,
+    "layers": ENCODERS,
+    "from_scratch": ENCODERS,
+    "late": (ReprBert.kind,),
+    "intermediate": (ReprBert.kind,),
+    "attention": (ReprBert.kind,),
+    "pooling": (Siamese.kind, Poly.kind, ListBert.kind),
+    "codes": (Poly.kind,),
+}
+
+_EncoderStudent = ReprBert | Siamese | Poly | ListBert
 
 
 @dataclass(frozen=True)
@@ -55,77 +67,82 @@ def start_student(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) 
         TrainingRefused: no such kind, an option the kind doesn't take, or one it lacks.
         EncoderRefused: the encoder's folder is no BERT-type checkpoint.
     """
-    if kind == ReprBert.kind:
-        return _start_reprbert(pairs, options, folder)
-    if kind not in (Bert2DnnFc.kind, DeepDot.kind):
+    check_options(kind, options)
+    if kind in ENCODERS:
+        return _start_encoder(kind, pairs, options, folder)
+    return _start_bag(kind, pairs, options, folder)
+
+
+def check_options(kind: str, options: TrainOptions) -> None:
+    """Refuses what can be known to be wrong before there are pairs.
+
+    Raises:
+        TrainingRefused: no such kind, or an option the kind doesn't take.
+    """
+    if kind not in BAGS + ENCODERS:
         raise TrainingRefused(
-            f"unknown student {kind!r}: expected {Bert2DnnFc.kind}, {DeepDot.kind} or "
-            f"{ReprBert.kind}"
+            f"unknown student {kind!r}: expected one of {', '.join(BAGS + ENCODERS)}"
         )
-    if options.encoder is not None:
-        raise TrainingRefused(f"student {kind} has no encoder: leave out {options.encoder}")
-    return _start_cwub(kind, pairs, options, folder)
+    for option in fields(options):
+        takers = _TAKEN_BY.get(option.name, (kind,))
+        if kind not in takers and getattr(options, option.name) != option.default:
+            raise TrainingRefused(
+                f"student {kind} takes no {option.name}: leave it out, or train one of "
+                f"{', '.join(takers)}"
+            )
 
 
-def _start_cwub(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) -> Start:
-    try:
-        vocabulary, tokens = build_vocabulary(
-            (*pairs.queries, *pairs.titles), options.minimum_frequency
-        )
-    except TokenizerError as error:
-        raise TrainingRefused(f"{pairs.source}: {error}") from error
-    vocabulary.save(folder / VOCABULARY_FILE)
-    (folder / READABLE_VOCABULARY_FILE).write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    spec = _with_limits(
-        TokenizerSpec(
-            kind="cwub",
-            files=[VOCABULARY_FILE],
-            query_tokens=options.query_tokens or _MOST_TOKENS,
-            product_tokens=options.product_tokens or _MOST_TOKENS,
-        ),
-        pairs,
-        options,
-        folder,
-    )
+def _start_bag(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) -> Start:
+    """BERT2DNN and deep-dot: a table for the words of CWUB, or for an encoder's word pieces."""
+    facts: Facts
+    if options.tokenizer == "wordpiece":
+        if options.encoder is None:
+            raise TrainingRefused(
+                "tokenizer wordpiece: expected as encoder the folder of a BERT-type checkpoint, "
+                "whose tokenizer.json is taken, got none"
+            )
+        for name in ("minimum_frequency", "maximum_vocabulary"):
+            if getattr(options, name) != getattr(TrainOptions, name):
+                raise TrainingRefused(
+                    f"{name}: the vocabulary of tokenizer wordpiece is what it is: leave it out"
+                )
+        pieces = copy_wordpieces(options.encoder, folder)
+        spec = wordpiece_spec(MOST_TOKENS, pairs, options, folder)
+        size, not_counted = pieces.size, pieces.no_words
+        facts = {"vocabulary": size}
+    else:
+        if options.encoder is not None:
+            raise TrainingRefused(
+                f"student {kind} has no encoder: leave out {options.encoder}, or take its "
+                "vocabulary with tokenizer wordpiece"
+            )
+        spec, size = write_cwub(pairs, options, folder)
+        not_counted = ()
+        facts = {"vocabulary": size, "minimum_frequency": options.minimum_frequency}
     student: Student
     if kind == DeepDot.kind:
-        student = DeepDot(DeepDotConfig(vocabulary=len(vocabulary)))
+        student = DeepDot(DeepDotConfig(vocabulary=size, not_counted=not_counted))
     else:
-        student = Bert2DnnFc(Bert2DnnConfig(vocabulary=len(vocabulary)))
-    facts: Facts = {
-        "vocabulary": len(vocabulary),
-        "minimum_frequency": options.minimum_frequency,
-    }
+        student = Bert2DnnFc(Bert2DnnConfig(vocabulary=size, not_counted=not_counted))
     return Start(student, open_tokenizer(folder, spec), spec, facts)
 
 
-def _start_reprbert(pairs: Pairs, options: TrainOptions, folder: Path) -> Start:
+def _start_encoder(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) -> Start:
+    """All others: the first layers of a BERT-type checkpoint, and what each puts on top."""
     if options.encoder is None:
         raise TrainingRefused(
-            "student reprbert starts from an encoder: give the folder of a BERT-type checkpoint "
+            f"student {kind} starts from an encoder: give the folder of a BERT-type checkpoint "
             "(config.json, tokenizer.json and, unless from_scratch, model.safetensors)"
         )
     config = read_encoder_config(options.encoder, options.layers)
-    _copy_tokenizer(options.encoder, config, folder)
-    positions = min(_MOST_TOKENS, config.max_position_embeddings)
-    for name, limit in (("query", options.query_tokens), ("product", options.product_tokens)):
-        if limit is not None and not 3 <= limit <= positions:
-            raise TrainingRefused(
-                f"{name}_tokens: expected 3 (one token between [CLS] and [SEP]) to {positions} "
-                f"(positions of the encoder), got {limit}"
-            )
-    spec = _with_limits(
-        TokenizerSpec(
-            kind="wordpiece",
-            files=[TOKENIZER_FILE],
-            query_tokens=options.query_tokens or positions,
-            product_tokens=options.product_tokens or positions,
-        ),
-        pairs,
-        options,
-        folder,
-    )
-    student = ReprBert(ReprBertConfig(encoder=config))
+    pieces = copy_wordpieces(options.encoder, folder)
+    if pieces.size > config.vocab_size:
+        raise EncoderRefused(
+            f"{options.encoder / TOKENIZER_FILE}: has {pieces.size} tokens, but the encoder's "
+            f"table has {config.vocab_size}: they belong to different checkpoints"
+        )
+    spec = wordpiece_spec(config.max_position_embeddings, pairs, options, folder)
+    student = _on_top(kind, config, options)
     facts: Facts = {"layers": options.layers, "from_scratch": options.from_scratch}
     facts["transformers"] = transformers.__version__
     if not options.from_scratch:
@@ -135,44 +152,25 @@ def _start_reprbert(pairs: Pairs, options: TrainOptions, folder: Path) -> Start:
     return Start(student, open_tokenizer(folder, spec), spec, facts)
 
 
-def _copy_tokenizer(encoder: Path, config: EncoderConfig, folder: Path) -> None:
-    path = encoder / TOKENIZER_FILE
+def _on_top(kind: str, encoder: EncoderConfig, options: TrainOptions) -> _EncoderStudent:
+    """The student with random weights, its encoder's too."""
+    pooling = options.pooling
     try:
-        WordPieceTokenizer(path, query_tokens=3, product_tokens=3)
-    except TokenizerError as error:
-        raise EncoderRefused(
-            f"{encoder}: {error}. An older checkpoint gets its tokenizer.json from transformers: "
-            "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
-        ) from error
-    tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    tokenizer.no_padding()
-    ends = [tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")]
-    ids = tokenizer.encode("a").ids
-    if ids[:1] + ids[-1:] != ends:
-        raise EncoderRefused(
-            f"{path}: expected every text to become [CLS] tokens [SEP] (ids {ends}), got ids {ids}"
-        )
-    if tokenizer.get_vocab_size() > config.vocab_size:
-        raise EncoderRefused(
-            f"{path}: has {tokenizer.get_vocab_size()} tokens, but the encoder's table has "
-            f"{config.vocab_size}: they belong to different checkpoints"
-        )
-    shutil.copyfile(path, folder / TOKENIZER_FILE)
-
-
-def _with_limits(
-    spec: TokenizerSpec, pairs: Pairs, options: TrainOptions, folder: Path
-) -> TokenizerSpec:
-    """The spec with limits that leave 99 % of the texts whole, rounded up to a multiple of 8."""
-    tokenizer = open_tokenizer(folder, spec)
-    limits = spec.model_dump()
-    sides: list[tuple[Side, Sequence[str], int | None]] = [
-        ("query", pairs.queries, options.query_tokens),
-        ("product", pairs.titles, options.product_tokens),
-    ]
-    for side, texts, told in sides:
-        if told is None:
-            sample = texts[:: 1 + len(texts) // _SAMPLE]
-            covering = TokenRows(tokenizer, sample, side).covering_length(_COVERED)
-            limits[f"{side}_tokens"] = min(limits[f"{side}_tokens"], max(8, -(-covering // 8) * 8))
-    return TokenizerSpec.model_validate(limits)
+        match kind:
+            case Siamese.kind:
+                return Siamese(SiameseConfig(encoder=encoder, pooling=pooling))
+            case Poly.kind:
+                return Poly(PolyConfig(encoder=encoder, codes=options.codes, pooling=pooling))
+            case ListBert.kind:
+                return ListBert(ListBertConfig(encoder=encoder, pooling=pooling))
+            case _:
+                return ReprBert(
+                    ReprBertConfig(
+                        encoder=encoder,
+                        late=options.late,
+                        intermediate=options.intermediate,
+                        attention=options.attention,
+                    )
+                )
+    except ValidationError as error:
+        raise TrainingRefused(f"student {kind}: {error.errors()[0]['msg']}") from error

@@ -7,7 +7,7 @@ support vector machines", with its smoothed targets. Order, and so every ranking
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.errors import UndefinedMetric
+from evaluation.errors import NoCleanSeparation, UndefinedMetric
 
 _ITERATIONS = 100
 _CLIP = 1e-12  # as OnnxStudent.calibrate
@@ -21,8 +21,9 @@ def fit_platt(labels: NDArray[np.bool_], raw: NDArray[np.float32]) -> tuple[floa
         raw: the student's own probabilities, float32 [n].
 
     Raises:
-        UndefinedMetric: one class only, or raw scores that do not rise with relevance: no positive
-            slope fits, so no threshold would mean anything.
+        UndefinedMetric: one class only.
+        NoCleanSeparation: raw scores that do not rise with relevance: no positive slope fits, so
+            no threshold would mean anything.
     """
     positives = int(labels.sum())
     negatives = len(labels) - positives
@@ -52,7 +53,7 @@ def fit_platt(labels: NDArray[np.bool_], raw: NDArray[np.float32]) -> tuple[floa
             break
     slope, intercept = (float(weight) for weight in weights)
     if slope <= 0.0:
-        raise UndefinedMetric(
+        raise NoCleanSeparation(
             f"no clean separation: the best slope is {slope:.3g}, so relevant pairs do not score "
             "higher than others: train the student again"
         )

@@ -63,13 +63,22 @@ class Judgments:
     def of_split(self, split: Split) -> "Judgments":
         """Only the pairs whose query belongs to the split; may be none."""
         kept = [pair for pair, query in enumerate(self.queries) if split_of(query) == split]
+        return self.take(np.array(kept, dtype=np.intp))
+
+    def take(self, pairs: NDArray[np.intp]) -> "Judgments":
+        """Only these pairs, in that order."""
         return replace(
             self,
-            queries=[self.queries[pair] for pair in kept],
-            product_ids=[self.product_ids[pair] for pair in kept],
-            titles=[self.titles[pair] for pair in kept],
-            relevance=self.relevance[kept],
+            queries=[self.queries[pair] for pair in pairs],
+            product_ids=[self.product_ids[pair] for pair in pairs],
+            titles=[self.titles[pair] for pair in pairs],
+            relevance=self.relevance[pairs],
         )
+
+
+def query_key(query: str) -> str:
+    """What two spellings of one query have in common: lower case, single spaces."""
+    return " ".join(query.lower().split())
 
 
 def split_of(query: str) -> Split:
@@ -78,9 +87,8 @@ def split_of(query: str) -> Split:
     Of 100 buckets of sha1("split-v1:" + query), 15 are test and 10 valid. The rule never changes:
     another one would move test queries into the training data of models that exist.
     """
-    key = " ".join(query.lower().split())
-    digest = hashlib.sha1(f"split-v1:{key}".encode(), usedforsecurity=False).hexdigest()
-    bucket = int(digest, 16) % 100
+    digest = hashlib.sha1(f"split-v1:{query_key(query)}".encode(), usedforsecurity=False)
+    bucket = int(digest.hexdigest(), 16) % 100
     if bucket < 15:
         return "test"
     return "valid" if bucket < 25 else "train"
@@ -135,6 +143,15 @@ def read_judgments(
         relevant_from=relevant_from,
         unknown_products=dict(unknown),
     )
+
+
+def product_titles(products: ProductFile) -> list[str]:
+    """All titles of a product file, in its order.
+
+    Raises:
+        InputFileError: the file can't be read, or a row has no title.
+    """
+    return [row.text(products.title) for row in rows(products.path, products.encoding)]
 
 
 class _Pair(NamedTuple):

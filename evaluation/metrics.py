@@ -59,7 +59,7 @@ def neg_pr_auc(labels: Labels, scores: Floats) -> float:
     """
     _check_both_classes(labels, scores)
     order = np.argsort(scores, kind="stable")
-    ends = _block_ends(scores[order])
+    ends = block_ends(scores[order])
     found = np.cumsum(~labels[order])[ends - 1]
     gained = np.diff(found, prepend=0) / found[-1]
     return float((gained * found / ends).sum())
@@ -83,6 +83,20 @@ def ndcg(queries: Sequence[str], relevance: Floats, scores: Floats, k: int = 10)
         scores: float [n].
         k: ranks that count, from 1 up.
     """
+    by_query = ndcg_by_query(queries, relevance, scores, k)
+    values = [value for value in by_query.values() if value is not None]
+    if not values:
+        raise UndefinedMetric(
+            "nDCG needs a query with a relevance above 0: "
+            f"none of the {len(by_query)} queries has one"
+        )
+    return Ndcg(float(np.mean(values)), len(values), len(by_query) - len(values))
+
+
+def ndcg_by_query(
+    queries: Sequence[str], relevance: Floats, scores: Floats, k: int = 10
+) -> dict[str, float | None]:
+    """nDCG@k of every query, as `ndcg` has it; None where no product has a positive relevance."""
     _check_pair("relevance", relevance, scores)
     if len(queries) != len(scores):
         raise ValueError(f"expected one query per score: got {len(queries)} and {len(scores)}")
@@ -97,16 +111,10 @@ def ndcg(queries: Sequence[str], relevance: Floats, scores: Floats, k: int = 10)
     rows: dict[str, list[int]] = {}
     for row, query in enumerate(queries):
         rows.setdefault(query, []).append(row)
-    values = [
-        _query_ndcg(gains[members], scores[members], k)
-        for members in rows.values()
-        if gains[members].any()
-    ]
-    if not values:
-        raise UndefinedMetric(
-            f"nDCG needs a query with a relevance above 0: none of the {len(rows)} queries has one"
-        )
-    return Ndcg(float(np.mean(values)), len(values), len(rows) - len(values))
+    return {
+        query: _query_ndcg(gains[members], scores[members], k) if gains[members].any() else None
+        for query, members in rows.items()
+    }
 
 
 def confusion(labels: Labels, scores: Floats, threshold: float) -> Confusion:
@@ -152,14 +160,14 @@ def _query_ndcg(gains: NDArray[np.float64], scores: Floats, k: int) -> float:
     discounts = np.zeros(len(gains))
     discounts[:k] = 1 / np.log2(np.arange(2, min(k, len(gains)) + 2))
     order = np.argsort(-scores, kind="stable")
-    ends = _block_ends(scores[order])
+    ends = block_ends(scores[order])
     sizes = np.diff(ends, prepend=0)
     means = np.add.reduceat(gains[order], ends - sizes) / sizes
     best = np.sort(gains)[::-1] @ discounts
     return float(np.repeat(means, sizes) @ discounts / best)
 
 
-def _block_ends(ordered: Floats) -> NDArray[np.intp]:
+def block_ends(ordered: Floats) -> NDArray[np.intp]:
     """One past the last index of every run of equal values."""
     return np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered))
 
@@ -167,7 +175,7 @@ def _block_ends(ordered: Floats) -> NDArray[np.intp]:
 def _average_ranks(values: Floats) -> NDArray[np.float64]:
     """Ranks from 1; equal values share the mean of theirs."""
     order = np.argsort(values, kind="stable")
-    ends = _block_ends(values[order])
+    ends = block_ends(values[order])
     sizes = np.diff(ends, prepend=0)
     ranks = np.empty(len(values))
     ranks[order] = np.repeat(ends - (sizes - 1) / 2, sizes)

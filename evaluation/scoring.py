@@ -31,6 +31,16 @@ def text_scores(
     on_progress: OnProgress,
 ) -> NDArray[np.float32]:
     """Calibrated scores float32 [n] of n aligned queries and titles."""
+    return student.calibrate(raw_scores(student, queries, pair_titles, on_progress))
+
+
+def raw_scores(
+    student: OnnxStudent,
+    queries: Sequence[str],
+    pair_titles: Sequence[str],
+    on_progress: OnProgress,
+) -> NDArray[np.float32]:
+    """The student's own probabilities float32 [n], before calibration."""
     titles = sorted(set(pair_titles), key=len)  # of like length: little padding
     rows = np.empty((len(titles), student.manifest.d_p), dtype=np.float16)
     for start in range(0, len(titles), _TITLES):
@@ -42,8 +52,7 @@ def text_scores(
     scores = np.empty(len(queries), dtype=np.float32)
     by_query = _by_query(queries)
     for done, (query, pairs) in enumerate(by_query.items(), start=1):
-        raw = student.score(student.encode_query(query), rows[position[pairs]])
-        scores[pairs] = student.calibrate(raw)
+        scores[pairs] = student.score(student.encode_query(query), rows[position[pairs]])
         on_progress("score", done, len(by_query))
     return scores
 

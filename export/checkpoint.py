@@ -3,7 +3,7 @@
 student.json        kind, sizes, tokenizer and its limits, facts of the training
 model.safetensors   every weight, the encoder's too
 vocabulary.u64      CWUB: what the tokenizer reads; vocabulary.txt is the same for people
-tokenizer.json      WordPiece
+tokenizer.json      WordPiece: of every student with an encoder, or of a bag of word pieces
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer as WordPieces
 from torch import Tensor
 
 from export.errors import CheckpointRefused
@@ -23,6 +24,7 @@ from model_store.cwub import VOCABULARY_FILE, Vocabulary
 from model_store.errors import TokenizerError
 from model_store.manifest import TokenizerSpec
 from model_store.tokenizer import Tokenizer, open_tokenizer
+from model_store.wordpiece import TOKENIZER_FILE
 
 STUDENT_FILE = "student.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -103,16 +105,26 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def _open_tokenizer(folder: Path, description: StudentFile) -> Tokenizer:
     try:
-        if description.tokenizer.kind == "cwub":
-            entries = len(Vocabulary.open(folder / VOCABULARY_FILE))
-            if entries != description.config.get("vocabulary"):
+        tokenizer = open_tokenizer(folder, description.tokenizer)
+        rows = description.config.get("vocabulary")  # of a bag's table; an encoder has none here
+        if rows is not None or description.tokenizer.kind == "cwub":
+            name, entries = _entries(folder, description.tokenizer)
+            if entries != rows:
                 raise CheckpointRefused(
-                    f"{folder / VOCABULARY_FILE}: expected {description.config.get('vocabulary')} "
-                    f"entries, as the table has rows, got {entries}: it is another student's"
+                    f"{folder / name}: expected {rows} entries, as the table has rows, got "
+                    f"{entries}: it is another student's"
                 )
-        return open_tokenizer(folder, description.tokenizer)
     except TokenizerError as error:
         raise CheckpointRefused(f"{folder}: {error}") from error
+    return tokenizer
+
+
+def _entries(folder: Path, spec: TokenizerSpec) -> tuple[str, int]:
+    """The vocabulary's file, and how many tokens it knows."""
+    if spec.kind == "cwub":
+        return VOCABULARY_FILE, len(Vocabulary.open(folder / VOCABULARY_FILE))
+    words = WordPieces.from_file(str(folder / TOKENIZER_FILE))
+    return TOKENIZER_FILE, int(words.get_vocab_size())
 
 
 def _load_weights(student: Student, path: Path) -> None:

@@ -89,7 +89,7 @@ def _trace(
     output: str,
     axes: tuple[dict[int, str], dict[int, str]],
 ) -> ModelProto:
-    with _quiet_exporter():
+    with quiet_exporter():
         program = torch.onnx.export(
             module.eval(),
             example,
@@ -106,7 +106,7 @@ def _trace(
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Leaves out what the exporter says of its own insides and of packages nobody needs here."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level

@@ -1,7 +1,8 @@
 """(query, title, target) pairs: reading them from a file, and splitting them by query."""
 
 import hashlib
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from evaluation.errors import InputFileError
 from evaluation.judgments import split_of
-from evaluation.tables import ENCODING, rows
+from evaluation.tables import ENCODING, Row, rows
 from export.errors import PairsRefused
 
 
@@ -24,13 +25,21 @@ class PairColumns:
 
 @dataclass(frozen=True)
 class Pairs:
-    """n aligned queries, titles and targets, in the order of their file."""
+    """n aligned queries, titles and targets, in the order of their file.
+
+    targets: float32 [n], each in [0, 1]: probability that the product is relevant
+    hard: where the targets are a teacher's, what people say of the same pairs, float32 [n] in
+        [0, 1], NaN where nobody has judged one; None where all there is stands in targets
+    facts: what else a checkpoint should say of them, such as whose the targets are
+    """
 
     source: str
     sha256: str
     queries: list[str]
     titles: list[str]
-    targets: NDArray[np.float32]  # [n], each in [0, 1]: probability that the product is relevant
+    targets: NDArray[np.float32]
+    hard: NDArray[np.float32] | None = None
+    facts: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -48,6 +57,8 @@ class Pairs:
             queries=[self.queries[row] for row in rows],
             titles=[self.titles[row] for row in rows],
             targets=self.targets[rows],
+            hard=None if self.hard is None else self.hard[rows],
+            facts=self.facts,
         )
 
 
@@ -60,17 +71,14 @@ def read_pairs(path: Path, columns: PairColumns, encoding: str = ENCODING) -> Pa
     """
     queries: list[str] = []
     titles: list[str] = []
-    targets: list[float] = []
+    targets = array("f")
+    once: dict[str, str] = {}  # millions of pairs are made of far fewer texts
     try:
         for row in rows(path, encoding):
-            queries.append(row.text(columns.query))
-            titles.append(row.text(columns.title))
-            targets.append(row.number(columns.target))
-            if not 0.0 <= targets[-1] <= 1.0:
-                raise PairsRefused(
-                    f"{row.place}: expected {columns.target!r} from 0 to 1 (probability that the "
-                    f"product is relevant), got {targets[-1]:g}: rescale the column"
-                )
+            query, title = row.text(columns.query), row.text(columns.title)
+            queries.append(once.setdefault(query, query))
+            titles.append(once.setdefault(title, title))
+            targets.append(target_of(row, columns.target))
     except InputFileError as error:
         raise PairsRefused(str(error)) from error
     if not queries:
@@ -80,11 +88,28 @@ def read_pairs(path: Path, columns: PairColumns, encoding: str = ENCODING) -> Pa
     return Pairs(path.name, sha256, queries, titles, np.array(targets, dtype=np.float32))
 
 
+def target_of(row: Row, column: str) -> float:
+    """The target of a row.
+
+    Raises:
+        InputFileError: no number there.
+        PairsRefused: not in [0, 1].
+    """
+    target = row.number(column)
+    if not 0.0 <= target <= 1.0:
+        raise PairsRefused(
+            f"{row.place}: expected {column!r} from 0 to 1 (probability that the product is "
+            f"relevant), got {target:g}: rescale the column"
+        )
+    return target
+
+
 def split_by_query(pairs: Pairs) -> tuple[Pairs, Pairs]:
     """Training and validation pairs by the split rule of `evaluation.judgments`.
 
     The rule's test queries are in neither, so that evaluating on them later is honest.
     """
-    split = np.array([split_of(query) for query in pairs.queries])
+    split_of_query = {query: split_of(query) for query in dict.fromkeys(pairs.queries)}
+    split = np.array([split_of_query[query] for query in pairs.queries])
     train, valid = (pairs.take(np.flatnonzero(split == part)) for part in ("train", "valid"))
     return train, valid

@@ -42,9 +42,9 @@ class TokenRows:
         lengths = self.lengths[rows]
         token_mask = np.arange(max(1, int(lengths.max()))) < lengths[:, None]
         token_ids = np.zeros(token_mask.shape, dtype=np.int64)
-        token_ids[token_mask] = np.concatenate(
-            [self.ids[self._starts[row] : self._starts[row] + self.lengths[row]] for row in rows]
-        )
+        # Where each text's ids begin, less how many ids of the batch come before them.
+        shift = self._starts[rows] - (np.cumsum(lengths) - lengths)
+        token_ids[token_mask] = self.ids[np.repeat(shift, lengths) + np.arange(lengths.sum())]
         return torch.from_numpy(token_ids), torch.from_numpy(token_mask.astype(np.int64))
 
     def covering_length(self, share: float) -> int:
@@ -58,6 +58,7 @@ def bucketed_batches(
     """Rows 0..n-1 in random batches of texts of like length, so that little is padding.
 
     Rows are shuffled, sorted by length within pools of 50 batches, and the batches shuffled again.
+    Where length tells something of the target, so does a batch, and training suffers.
     """
     order = generator.permutation(len(lengths))
     batches: list[NDArray[np.int64]] = []
@@ -66,3 +67,34 @@ def bucketed_batches(
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
     return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def random_batches(
+    rows: int,
+    batch_size: int,
+    generator: np.random.Generator,
+    blocks: NDArray[np.int64] | None = None,
+) -> list[NDArray[np.int64]]:
+    """Rows 0..n-1 in random batches; those of one block (0, 1, ..., [n]) stand together.
+
+    All batches but the last have `batch_size` rows, so a block may be cut where a batch ends.
+    """
+    order = generator.permutation(rows)
+    if blocks is not None:
+        _, first, block = np.unique(blocks[order], return_index=True, return_inverse=True)
+        order = order[np.argsort(first[block], kind="stable")]
+    return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
+
+
+def blocks_of(
+    groups: NDArray[np.int64], size: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Blocks of at most `size` random rows of the same group, as numbers 0, 1, ..., [n]."""
+    order = generator.permutation(len(groups))
+    order = order[np.argsort(groups[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    place = np.arange(len(order)) - np.repeat(starts, sizes)  # of a row within its group
+    blocks = np.empty(len(order), dtype=np.int64)
+    blocks[order] = np.cumsum(place % size == 0) - 1
+    return blocks

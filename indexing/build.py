@@ -2,21 +2,46 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
 from indexing.catalogue import Entry, Row
-from indexing.encode import encode_texts
 from indexing.errors import BuildConflict
 from indexing.progress import BuildProgress
 from indexing.raw import BadLine
 from indexing.rejects import RejectFile
-from indexing.student import RowEncoder
+from indexing.student import Encoded
 from vector_store.header import SetHeader
 from vector_store.protocol import VectorStore
 from vector_store.rows import FOUND, pack, text_hash, text_hashes, unpack
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """A chunk of the catalogue before its texts are encoded.
+
+    copied: records of another set by id, where the text is still the same
+    fresh: entries to encode
+    """
+
+    rows_read: int
+    bad: list[BadLine]
+    duplicates: list[BadLine]
+    copied: dict[str, bytes]
+    fresh: list[Entry]
+
+    @property
+    def texts(self) -> list[str]:
+        """What is to be encoded."""
+        return [entry.text for entry in self.fresh]
+
+    @property
+    def ids(self) -> set[str]:
+        """Ids that the chunk adds to the set."""
+        return {*self.copied, *(entry.entry_id for entry in self.fresh)}
 
 
 class Build:
@@ -26,54 +51,60 @@ class Build:
         self,
         store: VectorStore,
         header: SetHeader,
-        encoder: RowEncoder,
         progress: BuildProgress,
         rejects: RejectFile,
         copy_from: SetHeader | None,
-        batch_texts: int,
     ) -> None:
         """`progress` is what the store holds now; `copy_from` a set with rows worth copying."""
         self.header = header
         self.progress = progress
         self._store = store
-        self._encoder = encoder
         self._rejects = rejects
         self._copy_from = copy_from
-        self._batch_texts = batch_texts
 
-    def commit(self, rows: Sequence[Row]) -> None:
-        """Encodes and stores the next rows of the catalogue, together with the new progress.
+    def sift(self, rows: Sequence[Row], pending: Collection[str] = ()) -> Sifted:
+        """What of the next rows of the catalogue is to be encoded.
+
+        pending: ids of chunks that were sifted before, and are not committed yet
+        """
+        bad = [row for row in rows if isinstance(row, BadLine)]
+        entries, duplicates = self._first_of_each_id(
+            [row for row in rows if isinstance(row, Entry)], pending
+        )
+        copied = self._copied(entries)
+        fresh = [entry for entry in entries if entry.entry_id not in copied]
+        return Sifted(len(rows), bad, duplicates, copied, fresh)
+
+    def commit(self, sifted: Sifted, rows: Encoded) -> None:
+        """Stores a chunk, together with the new progress; chunks come in the file's order.
 
         The reject file is synced first and its length committed with the rows, so a kill at any
         moment leaves at most a tail behind that length, which resuming cuts off.
 
+        rows: [n, width] of the chunk's texts
+
         Raises:
             BuildConflict: another indexer has written to the set.
-            BuildRefused: the reject file can't be written, or the student is not as its manifest.
+            BuildRefused: the reject file can't be written.
             StoreError: the store can't take the rows.
         """
-        bad = [row for row in rows if isinstance(row, BadLine)]
-        entries, duplicates = self._first_of_each_id(
-            [row for row in rows if isinstance(row, Entry)]
-        )
-        copied = self._copied(entries)
-        encoded, unusable = self._encoded([e for e in entries if e.entry_id not in copied])
+        encoded, unusable = self._packed(sifted.fresh, rows)
         self.require_ownership()
         # A product id that comes twice is a mistake to look at; a query that does is nothing odd.
-        shown = duplicates if self.header.holds == "products" else []
-        rejected = sorted([*bad, *shown, *unusable], key=lambda row: row.line_number)
+        shown = sifted.duplicates if self.header.holds == "products" else []
+        rejected = sorted([*sifted.bad, *shown, *unusable], key=lambda row: row.line_number)
         progress = self.progress.model_copy(
             update={
                 "updated_s": time.time(),
                 "reject_bytes": self._rejects.write(rejected),
-                "rows_read": self.progress.rows_read + len(rows),
+                "rows_read": self.progress.rows_read + sifted.rows_read,
                 "encoded": self.progress.encoded + len(encoded),
-                "copied": self.progress.copied + len(copied),
-                "rejected": self.progress.rejected + len(bad) + len(unusable),
-                "duplicates": self.progress.duplicates + len(duplicates),
+                "copied": self.progress.copied + len(sifted.copied),
+                "rejected": self.progress.rejected + len(sifted.bad) + len(unusable),
+                "duplicates": self.progress.duplicates + len(sifted.duplicates),
             }
         )
-        records = copied | encoded
+        records = sifted.copied | encoded
         ids = list(records)
         added = self._store.insert(self.header, ids, list(records.values()), progress.stored())
         if not all(added):
@@ -99,12 +130,14 @@ class Build:
         if self._store.progress(self.header.set_id) != self.progress.stored():
             raise _conflict(self.header)
 
-    def _first_of_each_id(self, entries: list[Entry]) -> tuple[list[Entry], list[BadLine]]:
+    def _first_of_each_id(
+        self, entries: list[Entry], pending: Collection[str]
+    ) -> tuple[list[Entry], list[BadLine]]:
         known = self._store.get(self.header, [entry.entry_id for entry in entries])
         first: dict[str, Entry] = {}
         duplicates: list[BadLine] = []
         for entry, record in zip(entries, known, strict=True):
-            if record is not None or entry.entry_id in first:
+            if record is not None or entry.entry_id in first or entry.entry_id in pending:
                 duplicates.append(_rejected(entry, "duplicate id: the first one is kept"))
             else:
                 first[entry.entry_id] = entry
@@ -124,10 +157,12 @@ class Build:
             if record is not None and same
         }
 
-    def _encoded(self, entries: list[Entry]) -> tuple[dict[str, bytes], list[BadLine]]:
+    def _packed(
+        self, entries: list[Entry], rows: Encoded
+    ) -> tuple[dict[str, bytes], list[BadLine]]:
+        """Records by id, and entries whose rows can't be stored."""
         if not entries:
             return {}, []
-        rows = encode_texts(self._encoder, [entry.text for entry in entries], self._batch_texts)
         finite = np.isfinite(rows).all(axis=1)
         reason = f"its row does not fit {self.header.dtype} (infinite or not a number)"
         unusable = [_rejected(entries[i], reason) for i in np.flatnonzero(~finite)]

@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     """A product with its id and title, or a query under its `query_id`.
 
     line_number: where its record starts, from 1
-    text: what is encoded
+    text: what is encoded: the title; of a query the query itself, or what stands beside it
     """
 
     line_number: int
@@ -47,7 +47,8 @@ Row = Entry | BadLine
 class Catalogue:
     """A file and how to read it; made by `open_catalogue` and `open_queries`.
 
-    Of a query file both columns are that of the query.
+    Of a query file `id_column` is that of the query, and `title_column` that of the text which is
+    encoded for it: the same one, unless the file has another.
     """
 
     path: Path
@@ -139,6 +140,7 @@ def open_queries(
     file_format: Format | None = None,
     encoding: str = "utf-8",
     query_column: str = "query",
+    text_column: str | None = None,
 ) -> Catalogue:
     """A query file whose header and first row could be read.
 
@@ -147,6 +149,8 @@ def open_queries(
         file_format: overrides the format that the file name's extension gives.
         encoding: of text files; a byte order mark before UTF-8 is skipped.
         query_column: column or JSON key of the query; .txt has none.
+        text_column: column or JSON key of the text that is encoded for the query, such as the
+            query with its context; else the query itself.
 
     Raises:
         CatalogueError: no such file, no format for its name, or as `Catalogue.rows`.
@@ -154,7 +158,14 @@ def open_queries(
     if not path.is_file():
         raise CatalogueError(f"{path}: expected a query file, found none")
     chosen = file_format or _format_of(path)
-    return _opened(Catalogue(path, "queries", chosen, encoding, query_column, query_column))
+    if chosen == "txt" and text_column is not None:
+        raise CatalogueError(
+            f"{path.name}: expected columns for the query and its text {text_column!r}, but txt "
+            "has one query per line and no columns: name another format"
+        )
+    return _opened(
+        Catalogue(path, "queries", chosen, encoding, query_column, text_column or query_column)
+    )
 
 
 def _opened(catalogue: Catalogue) -> Catalogue:
@@ -195,15 +206,14 @@ def _checked(raw: RawRow) -> Row:
 
 
 def _checked_query(raw: RawRow) -> Row:
-    problem = _problem("query", raw.title)
+    problem = _problem("query", raw.product_id) or _problem("text", raw.title)
     if problem is not None:
         return BadLine(raw.line_number, problem, raw.text)
-    query = str(raw.title)
-    return Entry(raw.line_number, query_id(query), query)
+    return Entry(raw.line_number, query_id(str(raw.product_id)), str(raw.title))
 
 
-def _problem(what: Literal["id", "title", "query"], value: object) -> str | None:
-    """Why `value` is no id, title or query, or None where it is one."""
+def _problem(what: Literal["id", "title", "query", "text"], value: object) -> str | None:
+    """Why `value` is no id, title, query or text, or None where it is one."""
     if value is None:
         return f"missing {what}"
     if not isinstance(value, str):

@@ -1,11 +1,39 @@
 """Texts -> rows, in batches of similar length so that little padding is encoded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from indexing.errors import BuildRefused
 from indexing.student import Encoded, RowEncoder
+
+
+class ChunkEncoder(Protocol):
+    """Where chunks of texts are encoded: here, or on other machines."""
+
+    @property
+    def ahead(self) -> int:
+        """Chunks that are read before the first of them is stored."""
+        ...
+
+    def encode(self, chunks: Sequence[Sequence[str]]) -> Iterator[Encoded]:
+        """Rows [n, width] of each chunk, in their order; a chunk may be empty."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalChunks:
+    """Encodes in this process, one chunk at a time."""
+
+    encoder: RowEncoder
+    batch_texts: int
+    ahead: int = 1
+
+    def encode(self, chunks: Sequence[Sequence[str]]) -> Iterator[Encoded]:
+        """Rows [n, width] of each chunk, in their order."""
+        return (encode_texts(self.encoder, chunk, self.batch_texts) for chunk in chunks)
 
 
 def encode_texts(encoder: RowEncoder, texts: Sequence[str], batch_texts: int) -> Encoded:

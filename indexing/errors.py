@@ -9,6 +9,8 @@ IndexingError
  +-- BuildRefused          the unfinished set can't be continued, or there is nothing to build
  +-- VerifyFailed          what was read back is not what was written; the set stays unsealed
  +-- SetRefused            a set can't be activated, rolled back to, or collected
+ +-- RayUnavailable        Ray is not installed, or no cluster answers
+ +-- RayFailed             the work on a Ray cluster raised an error
 """
 
 
@@ -46,3 +48,11 @@ class VerifyFailed(IndexingError):
 
 class SetRefused(IndexingError):
     """An operation on sets that would leave none, or not that one, to serve."""
+
+
+class RayUnavailable(IndexingError):
+    """Work was to be done on a Ray cluster, but there is none; the text says how to get one."""
+
+
+class RayFailed(IndexingError):
+    """A worker of the Ray cluster raised an error; the text has it."""

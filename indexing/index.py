@@ -10,10 +10,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from indexing.build import Build
+from indexing.build import Build, Sifted
 from indexing.catalogue import Catalogue, Entry, Row
+from indexing.encode import ChunkEncoder, LocalChunks
 from indexing.errors import BuildRefused, CatalogueChanged, CatalogueDamaged, VerifyFailed
 from indexing.progress import CatalogueIdentity, OnProgress, identify
 from indexing.raw import BadLine
@@ -23,6 +24,8 @@ from indexing.student import ProductEncoder, RowEncoder, product_rows
 from indexing.verify import Sample, check_rows, check_sample
 from vector_store.header import Holds, SetHeader
 from vector_store.protocol import VectorStore
+
+T = TypeVar("T")
 
 FIRST_REJECTS = 5
 
@@ -120,8 +123,11 @@ def index_rows(
     options: IndexOptions,
     on_progress: OnProgress,
     total_rows: int | None = None,
+    chunks: ChunkEncoder | None = None,
 ) -> Report:
     """As `index`, for rows of any kind: those of products or, from a query file, of queries.
+
+    chunks: where they are encoded, if not here
 
     Raises:
         BuildRefused: also where the file holds something else than the rows are of.
@@ -138,11 +144,10 @@ def index_rows(
     previous = store.live(start.header.fingerprint)
     copy_from = store.header(previous) if options.only_changed and previous else None
     with closing(RejectFile(options.reject_file, start.progress.reject_bytes)) as rejects:
-        build = Build(
-            store, start.header, encoder, start.progress, rejects, copy_from, options.batch_titles
-        )
+        build = Build(store, start.header, start.progress, rejects, copy_from)
         sample = Sample(options.verify_sample, start.header.set_id)
-        _read_all(catalogue, build, sample, options.chunk_rows, on_progress, total_rows)
+        chunks = chunks or LocalChunks(encoder, options.batch_titles)
+        _read_all(catalogue, build, chunks, sample, options.chunk_rows, on_progress, total_rows)
     _check_unchanged(catalogue, identity)
     _verify(store, build, encoder, sample, options.batch_titles, on_progress)
     header = build.seal()
@@ -154,6 +159,7 @@ def index_rows(
 def _read_all(
     catalogue: Catalogue,
     build: Build,
+    encoder: ChunkEncoder,
     sample: Sample,
     chunk_rows: int,
     on_progress: OnProgress,
@@ -165,26 +171,33 @@ def _read_all(
             _offer(sample, [row])
             if count % chunk_rows == 0 or count == done:
                 on_progress("skip", count, done)
-        for chunk in _chunks(rows, chunk_rows):
-            build.commit(chunk)
-            _offer(sample, chunk)
-            on_progress("encode", build.progress.rows_read, total_rows)
+        for chunks in _groups(_groups(rows, chunk_rows), encoder.ahead):
+            sifted: list[Sifted] = []
+            pending: set[str] = set()
+            for chunk in chunks:
+                sifted.append(build.sift(chunk, pending))
+                pending |= sifted[-1].ids
+            encoded = encoder.encode([each.texts for each in sifted])
+            for chunk, each, texts_rows in zip(chunks, sifted, encoded, strict=True):
+                build.commit(each, texts_rows)
+                _offer(sample, chunk)
+                on_progress("encode", build.progress.rows_read, total_rows)
 
 
-def _chunks(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
-    """Chunks of rows; where the file breaks off, what was read before still comes as a chunk."""
-    chunk: list[Row] = []
+def _groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Groups of `size`; where the file breaks off, what was read before still comes."""
+    group: list[T] = []
     damage: CatalogueDamaged | None = None
     try:
-        for row in rows:
-            chunk.append(row)
-            if len(chunk) == size:
-                yield chunk
-                chunk = []
+        for item in items:
+            group.append(item)
+            if len(group) == size:
+                yield group
+                group = []
     except CatalogueDamaged as error:
         damage = error
-    if chunk:
-        yield chunk
+    if group:
+        yield group
     if damage is not None:
         raise damage
 

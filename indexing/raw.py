@@ -6,7 +6,7 @@ from typing import NamedTuple
 class RawRow(NamedTuple):
     """One record as it stands in the file; id and title may be of any type, or None.
 
-    Of a query both are the query itself.
+    Of a query file: the query and the text that is encoded for it, mostly the query itself.
     """
 
     line_number: int

@@ -108,18 +108,25 @@ class Vocabulary:
         return known
 
 
-def build_vocabulary(texts: Iterable[str], minimum_frequency: int) -> tuple[Vocabulary, list[str]]:
+def build_vocabulary(
+    texts: Iterable[str], minimum_frequency: int, maximum: int | None = None
+) -> tuple[Vocabulary, list[str]]:
     """Vocabulary of the tokens seen at least `minimum_frequency` times, and those tokens by id.
+
+    Of more than `maximum` the most frequent are kept; of equally frequent ones those that come
+    first by code point, so that the order of the texts decides nothing.
 
     Raises:
         TokenizerError: no token is that frequent, or two tokens share a hash.
     """
     counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(tokens(text))
-    kept = sorted(
-        (token_hash(token), token) for token, n in counts.items() if n >= minimum_frequency
-    )
+    for text, times in Counter(texts).items():  # of millions of pairs, far fewer are distinct
+        for token in tokens(text):
+            counts[token] += times
+    frequent = [token for token, n in counts.items() if n >= minimum_frequency]
+    if maximum is not None and len(frequent) > maximum:
+        frequent = sorted(frequent, key=lambda token: (-counts[token], token))[:maximum]
+    kept = sorted((token_hash(token), token) for token in frequent)
     if not kept:
         raise TokenizerError(
             f"no token occurs {minimum_frequency} times in the texts ({len(counts)} distinct "

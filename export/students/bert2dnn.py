@@ -17,7 +17,7 @@ import itertools
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from export.students.bag import Bag
@@ -25,11 +25,15 @@ from export.students.student import DenseHead, Segments, StudentConfig, linear
 
 
 class Bert2DnnConfig(StudentConfig):
-    """Entries of the vocabulary, width of the table, widths of the hidden layers."""
+    """Entries of the vocabulary, width of the table, widths of the hidden layers.
+
+    not_counted: ids of tokens that are no words of a text (`bag.Bag`); none with CWUB
+    """
 
     vocabulary: PositiveInt
     width: PositiveInt = 64
     hidden: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1024, 256, 128, 64)
+    not_counted: tuple[NonNegativeInt, ...] = ()
 
 
 class Bert2DnnFc(nn.Module):
@@ -44,7 +48,7 @@ class Bert2DnnFc(nn.Module):
         first, *_, last = config.hidden
         self.query_segments: Segments = {"layer1_query": (0, first)}
         self.product_segments: Segments = {"bag": (0, config.width)}
-        self.bag = Bag(config.vocabulary, config.width)
+        self.bag = Bag(config.vocabulary, config.width, config.not_counted)
         self.W1_q = nn.Linear(config.width, first)
         self.W1_p = nn.Linear(config.width, first, bias=False)
         self.layers = nn.ModuleList(

@@ -16,7 +16,7 @@ import itertools
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from export.students.bag import Bag
@@ -24,12 +24,16 @@ from export.students.student import Segments, StudentConfig
 
 
 class DeepDotConfig(StudentConfig):
-    """Entries of the vocabulary, width of the table, widths of the hidden layers and the output."""
+    """Entries of the vocabulary, width of the table, widths of the hidden layers and the output.
+
+    not_counted: ids of tokens that are no words of a text (`bag.Bag`); none with CWUB
+    """
 
     vocabulary: PositiveInt
     width: PositiveInt = 64
     hidden: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1024, 256, 128, 64)
     output: PositiveInt = 64
+    not_counted: tuple[NonNegativeInt, ...] = ()
 
 
 class DeepDot(nn.Module):
@@ -43,7 +47,7 @@ class DeepDot(nn.Module):
         self.config = config
         self.query_segments: Segments = {"tower": (0, config.output)}
         self.product_segments: Segments = {"tower": (0, config.output)}
-        self.bag = Bag(config.vocabulary, config.width)
+        self.bag = Bag(config.vocabulary, config.width, config.not_counted)
         self.tower_q = _tower(config)
         self.tower_p = _tower(config)
         self.b = nn.Parameter(torch.zeros(()))

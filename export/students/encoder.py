@@ -1,4 +1,4 @@
-"""The first layers of a BERT-type checkpoint on disk, as ReprBERT takes them; no formula here."""
+"""The first layers of a BERT-type checkpoint on disk, as students take them; no formula here."""
 
 import json
 from pathlib import Path
@@ -50,6 +50,12 @@ def build_encoder(config: EncoderConfig) -> nn.Module:
     bert = BertConfig(**config.model_dump() | {"attn_implementation": "eager"})
     encoder: nn.Module = BertModel(bert, add_pooling_layer=False)
     return encoder
+
+
+def last_states(encoder: nn.Module, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
+    """Hidden states of the encoder's last layer, float32 [N, T, H]."""
+    states: Tensor = encoder(input_ids=token_ids_NT, attention_mask=token_mask_NT).last_hidden_state
+    return states
 
 
 def read_encoder_config(folder: Path, layers: int) -> EncoderConfig:

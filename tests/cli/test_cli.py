@@ -138,6 +138,7 @@ def test_index_queries(store: str, tmp_path: Path) -> None:
         (("a.csv", "--queries", "b.txt"), "got both (a.csv and b.txt)"),
         (("--queries", "b.txt", "--id-column", "sku"), "--id-column is for a catalogue"),
         (("a.csv", "--query-column", "q"), "--query-column is for queries"),
+        (("a.csv", "--text-column", "t"), "--text-column is for queries"),
     ],
 )
 def test_index_takes_one_file_and_its_options(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from distill.errors import TrainingRefused
 from distill.options import TrainOptions
-from distill.train import Epoch, Silence, Training, train
+from distill.train import Silence, Training, Validation, train
 from evaluation.metrics import roc_auc
 from export.checkpoint import Checkpoint, load_checkpoint
 from export.pairs import Pairs
@@ -55,7 +55,7 @@ def test_another_seed_gives_other_weights(
 def test_it_learns_its_training_pairs(kind: str, tmp_path: Path, parts: Parts) -> None:
     options = TrainOptions(epochs=8, patience=8, batch_size=32)
     training = train(kind, *parts, tmp_path / "out", options, Silence())
-    assert training.epochs[-1].loss < 0.85 * training.epochs[0].loss
+    assert training.validations[-1].loss < 0.85 * training.validations[0].loss
     checkpoint = load_checkpoint(tmp_path / "out")
     scores = score_pairs(checkpoint.student, checkpoint.tokenizer, parts[0])
     assert roc_auc(parts[0].labels, scores) > 0.8
@@ -66,14 +66,17 @@ class _Heard:
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int, int]] = []
-        self.epochs: list[Epoch] = []
+        self.validations: list[Validation] = []
+
+    def resumed(self, step: int, steps: int) -> None:
+        pytest.fail("nothing was stopped")
 
     def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         assert np.isfinite(loss)
         self.steps.append((epoch, step, steps))
 
-    def epoch(self, epoch: Epoch) -> None:
-        self.epochs.append(epoch)
+    def validation(self, validation: Validation) -> None:
+        self.validations.append(validation)
 
 
 def _train_to_the_end(parts: Parts, out: Path, patience: int) -> tuple[Training, _Heard]:
@@ -87,15 +90,38 @@ def _train_to_the_end(parts: Parts, out: Path, patience: int) -> tuple[Training,
 
 def test_it_stops_early_and_keeps_the_best_epoch(tmp_path: Path, parts: Parts) -> None:
     training, heard = _train_to_the_end(parts, tmp_path / "out", patience=2)
-    assert heard.epochs == training.epochs
-    assert len(training.epochs) == training.best.number + 2
-    assert training.best.validation_auc == max(e.validation_auc for e in training.epochs)
+    assert heard.validations == training.validations
+    assert len(training.validations) == training.best.number + 2
+    best = max(each.validation_auc for each in training.validations)
+    assert training.best.validation_auc == best
     checkpoint = load_checkpoint(training.folder)
     scores = score_pairs(checkpoint.student, checkpoint.tokenizer, parts[1])
     assert roc_auc(parts[1].labels, scores) == training.best.validation_auc
-    assert checkpoint.training["best_epoch"] == training.best.number
+    assert checkpoint.training["best_epoch"] == training.best.number == training.best.epoch
     steps = heard.steps[-1][2]
-    assert heard.steps[-1] == (len(training.epochs), steps, steps)
+    assert heard.steps[-1] == (len(training.validations), steps, steps)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_validation_every_few_steps(tmp_path: Path, parts: Parts) -> None:
+    per_epoch = -(-len(parts[0]) // 64)
+    options = TrainOptions(epochs=2, patience=99, batch_size=64, validate_every=5)
+    training = train("deepdot", *parts, tmp_path / "out", options, _Heard())
+    last = 2 * per_epoch
+    assert [each.step for each in training.validations] == [*range(5, last, 5), last]
+    assert training.validations[0].epoch == 5 / per_epoch
+    assert training.validations[-1].epoch == 2.0
+
+
+def test_validation_changes_nothing_of_the_training(tmp_path: Path, parts: Parts) -> None:
+    def weights(name: str, every: int | None) -> dict[str, torch.Tensor]:
+        options = TrainOptions(epochs=1, patience=99, batch_size=64, validate_every=every)
+        training = train("bert2dnn", *parts, tmp_path / name, options, Silence())
+        assert training.best.step == training.validations[-1].step  # still rising
+        return load_file(tmp_path / name / "model.safetensors")
+
+    often, once = weights("often", 4), weights("once", None)
+    assert all(torch.equal(often[name], once[name]) for name in once)
 
 
 def test_student_json_says_where_it_came_from(
@@ -148,6 +174,10 @@ def test_limits_can_be_told(kind: str, tmp_path: Path, parts: Parts, encoder_fol
         ({"learning_rate": float("nan")}, "learning_rate: expected above 0"),
         ({"query_tokens": 5000}, "query_tokens: expected at most 4096"),
         ({"minimum_frequency": 0}, "minimum_frequency: expected at least 1"),
+        ({"validate_every": 0}, "validate_every: expected at least 1, got 0"),
+        ({"save_minutes": -1}, "save_minutes: expected at least 0, got -1"),
+        ({"warm_up": 1.0}, "warm_up: expected a share of all steps .*, got 1.0"),
+        ({"schedule": "cosine"}, "schedule: expected linear or constant, got 'cosine'"),
     ],
 )
 def test_options_out_of_range_are_named(wrong: dict[str, float], expected: str) -> None:

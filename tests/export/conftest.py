@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel
 
 from distill.options import TrainOptions
+from distill.start import BAGS
 from distill.train import Silence, train
 from export.bundle_export import Exported, export_bundle
 from export.checkpoint import Checkpoint, load_checkpoint
@@ -91,11 +92,11 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory, pairs: Pairs) -> Pa
 
 @pytest.fixture(scope="session")
 def train_kind(parts: tuple[Pairs, Pairs], encoder_folder: Path) -> TrainKind:
-    """Enough epochs for scores to differ: ReprBERT needs fewer than the bags of words."""
+    """Enough epochs for scores to differ: encoders need fewer than the bags of words."""
 
     def run(kind: str, out: Path, *, seed: int = 0) -> Checkpoint:
         options = TrainOptions(seed=seed, epochs=6, batch_size=32)
-        if kind == "reprbert":
+        if kind not in BAGS:
             options = TrainOptions(
                 seed=seed,
                 epochs=2,

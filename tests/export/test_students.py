@@ -1,36 +1,35 @@
-"""Each student against its paper's equations, written out once more as plain loops."""
+"""What holds for every student, and the bags of words against their paper's equations."""
 
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from export.students import build_student
 from export.students.bag import Bag
 from export.students.bert2dnn import Bert2DnnConfig, Bert2DnnFc
 from export.students.deepdot import DeepDot, DeepDotConfig
-from export.students.encoder import EncoderConfig
-from export.students.reprbert import (
-    ContextGuidedAttention,
-    ReprBert,
-    ReprBertConfig,
-    interaction,
-)
+from export.students.listbert import ListBert, ListBertConfig
+from export.students.poly import Poly, PolyConfig
+from export.students.reprbert import ReprBert, ReprBertConfig
+from export.students.siamese import Siamese, SiameseConfig
 from export.students.student import Student, row_width
+from tests.export.small import encoder_config, random_texts
 
 
-def _encoder(layers: int) -> EncoderConfig:
-    return EncoderConfig(
-        vocab_size=50,
-        hidden_size=16,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=24,
+def _reprbert(
+    layers: int, *, late: bool = True, intermediate: bool = True, attention: bool = True
+) -> ReprBert:
+    config = ReprBertConfig(
+        encoder=encoder_config(layers),
+        projection=4,
+        late=late,
+        intermediate=intermediate,
+        attention=attention,
     )
+    return ReprBert(config)
 
 
 def _students() -> list[Student]:
@@ -38,7 +37,15 @@ def _students() -> list[Student]:
     students: list[Student] = [
         Bert2DnnFc(Bert2DnnConfig(vocabulary=50, width=8, hidden=(32, 16, 8, 4))),
         DeepDot(DeepDotConfig(vocabulary=50, width=8, hidden=(32, 16, 8, 4), output=6)),
-        *(ReprBert(ReprBertConfig(encoder=_encoder(layers), projection=4)) for layers in (1, 2, 3)),
+        DeepDot(DeepDotConfig(vocabulary=50, width=8, not_counted=(4, 7))),
+        *(_reprbert(layers) for layers in (1, 2, 3)),
+        _reprbert(2, late=False),
+        _reprbert(4, late=False, attention=False),
+        _reprbert(3, intermediate=False),
+        Siamese(SiameseConfig(encoder=encoder_config(2))),
+        Siamese(SiameseConfig(encoder=encoder_config(1), pooling="cls")),
+        Poly(PolyConfig(encoder=encoder_config(2), codes=3)),
+        ListBert(ListBertConfig(encoder=encoder_config(2), projection=6)),
     ]
     return [student.eval() for student in students]
 
@@ -50,14 +57,7 @@ def no_gradients() -> Iterator[None]:
 
 
 STUDENTS = _students()
-NAMES = [f"{student.kind}-{row_width(student.product_segments)}" for student in STUDENTS]
-
-
-def _texts(*lengths: int) -> tuple[Tensor, Tensor]:
-    """Random texts of those lengths, padded with an id that must not matter."""
-    ids = torch.from_numpy(np.random.default_rng(5).integers(4, 50, (len(lengths), max(lengths))))
-    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
-    return ids * mask, mask
+NAMES = [f"{student.kind}-{place}" for place, student in enumerate(STUDENTS)]
 
 
 def test_bag_is_sum_over_root_of_known_tokens() -> None:
@@ -79,7 +79,7 @@ def test_bag_of_no_known_token_is_zero() -> None:
 def test_bert2dnn_split_layer_equals_mlp_on_concatenation() -> None:
     student = STUDENTS[0]
     assert isinstance(student, Bert2DnnFc)
-    queries, products = _texts(4, 2, 6), _texts(9, 3, 5)
+    queries, products = random_texts(4, 2, 6), random_texts(9, 3, 5)
     x = torch.cat([student.bag(*queries), student.bag(*products)], dim=1)
     W1 = torch.cat([student.W1_q.weight, student.W1_p.weight], dim=1)
     x = torch.relu(x @ W1.T + student.W1_q.bias)
@@ -99,7 +99,7 @@ def test_bert2dnn_has_the_papers_sizes() -> None:
 def test_deepdot_is_the_dot_of_two_unshared_towers() -> None:
     student = STUDENTS[1]
     assert isinstance(student, DeepDot)
-    queries, products = _texts(4, 2), _texts(5, 3)
+    queries, products = random_texts(4, 2), random_texts(5, 3)
     rows = []
     for tower, texts in ((student.tower_q, queries), (student.tower_p, products)):
         x = student.bag(*texts)
@@ -112,64 +112,21 @@ def test_deepdot_is_the_dot_of_two_unshared_towers() -> None:
     assert not torch.equal(rows[0], student.tower_p(student.bag(*queries)))
 
 
-def test_cga_by_loops() -> None:
-    torch.manual_seed(2)
-    cga = ContextGuidedAttention(hidden=6, projection=4)
-    W = cga.W.weight
-    states, mask = torch.randn(2, 5, 6), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    expected = []
-    for text in range(2):
-        words = range(1, int(mask[text].sum()) - 1)  # between [CLS] and [SEP]
-        Q = W @ states[text, 0]
-        K = [W @ states[text, j] for j in words]
-        weights = [math.exp(float(Q @ k) / math.sqrt(4)) for k in K]
-        expected.append(sum(w / sum(weights) * k for w, k in zip(weights, K, strict=True)))
-    torch.testing.assert_close(cga(states, mask), torch.stack(expected))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("length", [2, 5], ids=["nothing else in the batch", "padded"])
-def test_cga_of_an_empty_text_is_its_query(length: int) -> None:
-    cga = ContextGuidedAttention(hidden=6, projection=4)
-    states = torch.randn(1, length, 6)
-    mask = (torch.arange(length) < 2).long()[None]
-    torch.testing.assert_close(cga(states, mask), cga.W(states[:, 0]))
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_reprbert_head_by_loops(layers: int) -> None:
-    torch.manual_seed(layers)
-    student = ReprBert(ReprBertConfig(encoder=_encoder(layers), projection=4))
-    nn.init.normal_(student.pool)
-    q, p = torch.randn(3, 4 * layers), torch.randn(3, 4 * layers)
-    expected = []
-    for pair in range(3):
-        r = []
-        for layer in range(layers):
-            a, b = p[pair, 4 * layer : 4 * layer + 4], q[pair, 4 * layer : 4 * layer + 4]
-            r.append(torch.tensor([*map(max, a, b), *(a - b), *(a + b)]))
-        late = r.pop()
-        if r:
-            scale = [math.exp(w) for w in student.pool.tolist()]
-            pooled = sum(w / sum(scale) * each for w, each in zip(scale, r, strict=True))
-            late = torch.tensor([max(x, y) for x, y in zip(pooled, late, strict=True)])  # type: ignore[arg-type]
-        hidden = [
-            max(0.0, float(row @ late) + float(b))
-            for row, b in zip(student.mlp1.weight, student.mlp1.bias, strict=True)
-        ]
-        y = (student.W2(torch.tensor(hidden) + late)).softmax(dim=0)
-        expected.append(float(y[1]))
-    torch.testing.assert_close(torch.sigmoid(student.head(q, p)), torch.tensor(expected))
-
-
-def test_interaction_is_asymmetric() -> None:
-    p, q = torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, 2.0]])
-    assert interaction(p, q).tolist() == [[3.0, 5.0, -2.0, 3.0, 4.0, 7.0]]
+def test_tokens_that_are_no_words_are_not_counted() -> None:
+    bag = Bag(vocabulary=9, width=4, not_counted=(1, 2))
+    ids, mask = (
+        torch.tensor([[1, 3, 5, 2], [1, 2, 0, 0]]),
+        torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
+    )
+    table = bag.E.weight
+    expected = torch.stack([(table[3] + table[5]) / math.sqrt(2), torch.zeros(4)])
+    torch.testing.assert_close(bag(ids, mask), expected)
 
 
 @pytest.mark.parametrize("student", STUDENTS, ids=NAMES)
 def test_a_row_does_not_depend_on_its_batch(student: Student) -> None:
-    together = student.product(*_texts(11, 3, 2, 7))
-    ids, mask = _texts(11, 3, 2, 7)
+    together = student.product(*random_texts(11, 3, 2, 7))
+    ids, mask = random_texts(11, 3, 2, 7)
     for row, length in enumerate((11, 3, 2, 7)):
         alone = student.product(ids[row : row + 1, :length], mask[row : row + 1, :length])
         torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-5, atol=1e-6)
@@ -177,14 +134,14 @@ def test_a_row_does_not_depend_on_its_batch(student: Student) -> None:
 
 @pytest.mark.parametrize("student", STUDENTS, ids=NAMES)
 def test_padded_places_are_never_read(student: Student) -> None:
-    ids, mask = _texts(8, 3)
+    ids, mask = random_texts(8, 3)
     other = torch.where(mask > 0, ids, 49)
     torch.testing.assert_close(student.query(ids, mask), student.query(other, mask))
 
 
 @pytest.mark.parametrize("student", STUDENTS, ids=NAMES)
 def test_rows_are_as_wide_as_their_segments(student: Student) -> None:
-    ids, mask = _texts(5, 2)
+    ids, mask = random_texts(5, 2)
     q, p = student.query(ids, mask), student.product(ids, mask)
     assert q.shape == (2, row_width(student.query_segments))
     assert p.shape == (2, row_width(student.product_segments))
@@ -195,7 +152,7 @@ def test_rows_are_as_wide_as_their_segments(student: Student) -> None:
 
 @pytest.mark.parametrize("student", STUDENTS, ids=NAMES)
 def test_one_query_scores_many_products(student: Student) -> None:
-    q, p = student.query(*_texts(4)), student.product(*_texts(5, 9, 3))
+    q, p = student.query(*random_texts(4)), student.product(*random_texts(5, 9, 3))
     torch.testing.assert_close(student.head(q, p), student.head(q.expand(3, -1), p))
 
 
@@ -203,5 +160,5 @@ def test_one_query_scores_many_products(student: Student) -> None:
 def test_its_config_builds_it_again(student: Student) -> None:
     again = build_student(student.kind, student.config.model_dump(mode="json"))
     again.load_state_dict(student.state_dict())
-    texts = (*_texts(4, 6), *_texts(5, 3))
+    texts = (*random_texts(4, 6), *random_texts(5, 3))
     assert torch.equal(student(*texts), again.eval()(*texts))

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from export.tokens import TokenRows, bucketed_batches
+from export.tokens import TokenRows, blocks_of, bucketed_batches, random_batches
 from model_store.cwub import CwubTokenizer, build_vocabulary
 
 TEXTS = ["red usb cable", "", "lamp", "red usb cable", "!!!", "手机 case 12 mm"]
@@ -53,3 +55,37 @@ def test_bucketed_batches_hold_every_row_once_and_little_padding() -> None:
     assert padded < 1.1 * lengths.sum()
     again = bucketed_batches(lengths, 64, np.random.default_rng(1))
     assert batches[0].tolist() != again[0].tolist()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 5), st.integers(0, 9))
+def test_blocks_hold_rows_of_one_group(groups: list[int], size: int, seed: int) -> None:
+    numbers = np.array(groups, dtype=np.int64)
+    blocks = blocks_of(numbers, size, np.random.default_rng(seed))
+    assert sorted(set(blocks.tolist())) == list(range(blocks.max() + 1))
+    for block in range(blocks.max() + 1):
+        assert len(set(numbers[blocks == block].tolist())) == 1
+    for group in set(groups):
+        sizes = np.bincount(blocks[numbers == group])
+        assert sizes.max() <= size
+        assert np.count_nonzero(sizes) == -(-groups.count(group) // size)  # as few as can be
+
+
+def test_random_batches_hold_every_row_once() -> None:
+    batches = random_batches(1_003, 64, np.random.default_rng(0))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(1_003))
+    assert [len(batch) for batch in batches] == [64] * 15 + [43]
+    again = random_batches(1_003, 64, np.random.default_rng(1))
+    assert batches[0].tolist() != again[0].tolist()
+
+
+def test_pairs_of_one_title_stand_together() -> None:
+    random = np.random.default_rng(0)
+    titles = random.integers(0, 300, 6_000)
+    batches = random_batches(6_000, 64, random, blocks_of(titles, 4, random))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(6_000))
+    assert {len(batch) for batch in batches} == {64, 6_000 % 64}
+    distinct = [len(set(titles[batch].tolist())) for batch in batches]
+    assert np.mean(distinct) < 64 / 4 + 3  # a block may be cut where a batch ends
+    assert len(set(np.concatenate([titles[batch[:4]] for batch in batches]))) > 80  # and random
+    apart = random_batches(6_000, 64, random)
+    assert np.mean([len(set(titles[batch].tolist())) for batch in apart]) > 50

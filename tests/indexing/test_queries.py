@@ -101,6 +101,61 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
         open_queries(tmp_path / "absent.txt")
 
 
+@pytest.mark.parametrize("name", ["q.csv", "q.tsv", "q.jsonl", "q.parquet"])
+def test_a_query_may_have_a_text_of_its_own(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    pairs = [("red shoe", "red shoe [SEP] runner"), ("tent", "tent")]
+    match path.suffix:
+        case ".jsonl":
+            lines = [json.dumps({"query": query, "text": text}) for query, text in pairs]
+            path.write_text("\n".join(lines) + "\n", "utf-8")
+        case ".parquet":
+            columns = zip(*pairs, strict=True)
+            pq.write_table(pa.table(dict(zip(("query", "text"), columns, strict=True))), path)
+        case suffix:
+            by = "," if suffix == ".csv" else "\t"
+            lines = [f"text{by}query", *(f"{text}{by}{query}" for query, text in pairs)]
+            path.write_text("\n".join(lines) + "\n", "utf-8")
+    rows = [row for row in open_queries(path, text_column="text").rows() if isinstance(row, Entry)]
+    assert [(row.entry_id, row.text) for row in rows] == [(query_id(q), t) for q, t in pairs]
+
+
+def test_bad_texts_and_queries(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"query": "a", "text": ""}\n{"query": " ", "text": "b"}\n{"query": "c"}\n')
+    assert _bad(list(open_queries(path, text_column="text").rows())) == [
+        (1, "empty text"),
+        (2, "empty query"),
+        (3, "missing text"),
+    ]
+    with pytest.raises(CatalogueError, match="expected columns for the query and its text 'text'"):
+        open_queries(_write(tmp_path, "q.txt", QUERIES), text_column="text")
+    with pytest.raises(CatalogueError, match="one column 'context', found 0"):
+        open_queries(_write(tmp_path, "q.csv", QUERIES), text_column="context")
+
+
+def test_a_row_of_a_query_is_that_of_its_text(
+    store: VectorStore, student: OnnxStudent, tmp_path: Path, options: IndexOptions
+) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("query,text\nred shoe,red shoe [SEP] runner\ntent,tent\n", "utf-8")
+    queries = open_queries(path, text_column="text")
+
+    def build(options: IndexOptions) -> Report:
+        return index_rows(queries, query_rows(student), store, options, lambda *_: None)
+
+    header = store.header(build(options).set_id)
+    stored = unpack(store.get(header, [query_id("red shoe")]), header.width, "float32")
+    with_context = student.encode_query("red shoe [SEP] runner")
+    np.testing.assert_array_equal(stored.values, with_context)
+    assert not np.array_equal(with_context, student.encode_query("red shoe"))
+
+    # A row is copied where its text has stayed, whatever happened to other queries' context.
+    path.write_text("query,text\nred shoe,red shoe [SEP] boot\ntent,tent\n", "utf-8")
+    report = build(replace(options, only_changed=True))
+    assert (report.copied, report.encoded) == (1, 1)
+
+
 def test_lines_of_text_are_no_catalogue(tmp_path: Path) -> None:
     path = _write(tmp_path, "q.txt", QUERIES)
     with pytest.raises(CatalogueError, match="txt is for queries"):

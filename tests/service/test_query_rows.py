@@ -42,6 +42,20 @@ def index_queries(
     return header
 
 
+def index_texts(store_url: str, folder: Path, texts: dict[str, str]) -> SetHeader:
+    """Stores rows of queries that are encoded from other texts, and makes them live."""
+    path = folder / "texts.csv"
+    path.write_text("query,text\n" + "".join(f"{q},{t}\n" for q, t in texts.items()), "utf-8")
+    student = OnnxStudent.load(bundle_folder(DEFAULT_ROOT, MODEL))
+    store = open_store(store_url, timeout_ms=10_000)
+    options = IndexOptions(folder / "texts.rejects.jsonl")
+    queries = open_queries(path, text_column="text")
+    report = index_rows(queries, query_rows(student), store, options, lambda *_: None)
+    header = store.header(report.set_id)
+    store.close()
+    return header
+
+
 def sources(service: Service) -> dict[str, float]:
     """Query rows so far by source, and those that could not be used."""
     page = service.client.get("/metrics").text
@@ -60,6 +74,25 @@ def own_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         url = server.url
     index_shop(url, (MODEL,), tmp_path)
     return url
+
+
+def test_a_query_is_found_that_was_encoded_from_another_text(
+    start_service: StartService, tmp_path: Path, ids: list[str]
+) -> None:
+    store_url = f"lmdb:{tmp_path / 'rows'}"
+    index_shop(store_url, (MODEL,), tmp_path)
+    query, text = "running shoes", "running shoes [SEP] red trail runner men"
+    service = start_service(store_url, {"models": MODEL, "query_cache_entries": "0"})
+    service.wait_for("/readyz")
+    alone, with_context = (service.score(q, ids, {"raw": True}).json() for q in (query, text))
+    assert alone["raw_scores"] != with_context["raw_scores"]
+
+    index_texts(store_url, tmp_path, {query: text})
+    restarted = start_service(store_url, {"models": MODEL})
+    restarted.wait_for("/readyz")
+    found = restarted.score(query, ids, {"raw": True}).json()
+    assert found["raw_scores"] == with_context["raw_scores"]
+    assert sources(restarted) == {"store": 1}
 
 
 def test_a_stored_row_scores_as_an_encoded_one(

@@ -1,0 +1,78 @@
+"""The options by which commands are told where judged pairs are, and reading them."""
+
+import hashlib
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from evaluation.judgments import Judgments, ProductFile
+
+Split = Literal["train", "valid", "test"]
+SplitOrAll = Literal["train", "valid", "test", "all"]
+
+JudgmentsPath = Annotated[Path, typer.Option(help="judged pairs: CSV, TSV or JSONL, also .gz")]
+ProductsPath = Annotated[
+    Path | None, typer.Option(help="file with the titles; without it they stand in judgments")
+]
+RelevantFrom = Annotated[float, typer.Option(help="lowest grade that counts as relevant")]
+Encoding = Annotated[str, typer.Option(help="of the judgement and product files")]
+QueryColumn = Annotated[str, typer.Option(help="in judgments")]
+IdColumn = Annotated[str, typer.Option(help="in judgments and products")]
+TitleColumn = Annotated[str, typer.Option(help="in products, else in judgments")]
+RelevanceColumn = Annotated[str, typer.Option(help="in judgments")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedFile:
+    """What those options say."""
+
+    path: Path
+    products: Path | None
+    relevant_from: float
+    encoding: str
+    query_column: str
+    id_column: str
+    title_column: str
+    relevance_column: str
+
+    @property
+    def product_file(self) -> "ProductFile | None":
+        """The file that the titles are read from; None: they stand beside the judgements."""
+        from evaluation.judgments import ProductFile
+
+        if self.products is None:
+            return None
+        return ProductFile(self.products, self.id_column, self.title_column, self.encoding)
+
+    def read(self) -> "Judgments":
+        """All judged pairs of the file.
+
+        Raises:
+            InputFileError: as read_judgments.
+        """
+        from evaluation.judgments import JudgmentColumns, read_judgments
+
+        return read_judgments(
+            self.path,
+            relevant_from=self.relevant_from,
+            products=self.product_file,
+            columns=JudgmentColumns(
+                self.query_column, self.id_column, self.relevance_column, self.title_column
+            ),
+            encoding=self.encoding,
+        )
+
+    def sha256(self) -> str:
+        """Of the judgement file's bytes."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def command_line() -> str:
+    """The command that is running, as one would type it."""
+    return f"winnow {shlex.join(sys.argv[1:])}"

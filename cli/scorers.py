@@ -1,0 +1,87 @@
+"""The scorers that `winnow evaluate` holds a student against: from files, and without a model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.console import console
+from cli.judged import JudgedFile
+
+if TYPE_CHECKING:
+    from evaluation.assessment import Scorer
+    from evaluation.baselines import Baseline
+    from evaluation.judgments import Judgments
+
+TEACHER = "teacher"
+
+
+def named_files(given: Sequence[str]) -> dict[str, Path]:
+    """Files by scorer, from NAME=FILE each.
+
+    Raises:
+        typer.BadParameter: another form, or a name that is taken.
+    """
+    named: dict[str, Path] = {}
+    for text in given:
+        name, separator, path = text.partition("=")
+        if not (name and separator and path) or name in named or name == TEACHER:
+            raise typer.BadParameter(f"expected --compare NAME=FILE, each name once, got {text!r}")
+        named[name] = Path(path)
+    return named
+
+
+def known_baselines(given: Sequence[str]) -> "list[Baseline]":
+    """Baselines by their names.
+
+    Raises:
+        typer.BadParameter: a name that no baseline has.
+    """
+    from typing import get_args
+
+    from evaluation.baselines import Baseline
+
+    known: tuple[Baseline, ...] = get_args(Baseline)
+    for name in given:
+        if name not in known:
+            raise typer.BadParameter(f"expected --baseline {', '.join(known)}, got {name!r}")
+    return [name for name in known if name in given]
+
+
+def given_scorers(
+    judged: "Judgments", teacher_scores: Path | None, others: Mapping[str, Path]
+) -> "list[Scorer]":
+    """The teacher and other scorers whose scores lie in files."""
+    from evaluation.assessment import Scorer
+    from evaluation.score_files import read_probabilities, read_scores
+
+    scorers = []
+    if teacher_scores is not None:
+        scores = read_probabilities(teacher_scores, judged)
+        scorers.append(Scorer(TEACHER, scores, probability=True))
+    for name, path in others.items():
+        scores = read_scores(path, judged)
+        outside = ((scores < 0) | (scores > 1)).any()
+        scorers.append(Scorer(name, scores, probability=not outside))
+    return scorers
+
+
+def baseline_scorers(
+    names: "Sequence[Baseline]", every: "Judgments", judged: "Judgments", file: JudgedFile
+) -> "list[Scorer]":
+    """Baselines; words are counted in the products' titles, else in those of all judgements."""
+    from evaluation.assessment import Scorer
+    from evaluation.baselines import baseline_scores
+    from evaluation.judgments import product_titles
+
+    if not names:
+        return []
+    products = file.product_file
+    catalogue = every.titles if products is None else product_titles(products)
+    scorers = []
+    for name in names:
+        with console.status(f"baseline {name}"):
+            scores = baseline_scores(name, judged.queries, judged.titles, catalogue)
+        scorers.append(Scorer(name, scores, probability=False))
+    return scorers

@@ -1,0 +1,175 @@
+"""A recipe followed: its stages in their order, each taken where it has to be. Start reading here.
+
+    data -> encoder -> pretrain -> teacher -> convert -> transfer -> labels -> student -> fine-tune
+         -> labels-alone -> export -> calibrate -> publish -> judge -> report
+
+What a stage is made from decides whether it is taken again (stages/stage.py); what teaching,
+labelling and training do when they were stopped in the middle is theirs to say.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, get_args
+
+from distill.errors import RecipeRefused, TrainingRefused
+from distill.recipe_tables import StudentTable
+from distill.stages.bundles import calibrate_stage, export_stage, publish_stage
+from distill.stages.labels import labels_stage, transfer_stage
+from distill.stages.report import report_stage
+from distill.stages.run import RecipeRun
+from distill.stages.stage import Kind, Stage, Taken, Work
+from distill.stages.students import fine_tune_stage, labels_alone_stage, student_stage
+from distill.stages.teachers import (
+    convert_stage,
+    data_stage,
+    encoder_stage,
+    judge_stage,
+    pretrain_stage,
+    teacher_stage,
+)
+from distill.start import ENCODERS, check_options
+from evaluation.report_folder import check_report
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class RecipeProgress(Protocol):
+    """What a caller hears while a recipe is followed."""
+
+    def begins(self, stage: Stage, why: str | None) -> None:
+        """The turn of a stage: why it is taken, or None where it is done already."""
+        ...
+
+    def phase(self, phase: str, done: int, total: int | None) -> None:
+        """How far the stage is."""
+        ...
+
+    def ends(self, taken: Taken) -> None:
+        """The stage is done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage and why it would be taken (None: it is done)."""
+
+    stage: Stage
+    why: str | None
+
+
+def stages(run: RecipeRun) -> list[Stage]:
+    """The stages of a recipe, in their order; no work is done.
+
+    Raises:
+        RecipeRefused: a file or package that the recipe names is not there.
+        EncoderRefused: an encoder is neither a folder nor on the hub.
+        LibraryMissing: the report's plots need matplotlib.
+        EvaluationError: where the report is to lie, something else does.
+    """
+    check_report(run.at(f"report-{run.recipe.name}"))
+    for table in run.recipe.student:
+        _check_student(table)
+    return sorted(_stages(run), key=lambda stage: KINDS.index(stage.kind))
+
+
+def follow(run: RecipeRun, until: str | None, progress: RecipeProgress) -> list[Taken]:
+    """Takes the stages that are not done, up to the last one of kind or title `until`.
+
+    The same recipe, files, machine and thread count give the same students, stopped or not.
+
+    Raises:
+        RecipeRefused: no such stage, or another command is at work in the folder.
+        DistillError, EvaluationError, ExportError, ModelStoreError: as the stages.
+    """
+    chosen = _until(stages(run), until)
+    work = Work(run.work)
+    taken = []
+    with work.locked():
+        for stage in chosen:
+            progress.begins(stage, work.why(stage))
+            taken.append(work.take(stage, progress.phase))
+            progress.ends(taken[-1])
+    return taken
+
+
+def plan(run: RecipeRun, until: str | None) -> list[Planned]:
+    """What `follow` would do, as far as it can be known: a stage whose input is made anew may
+    turn out to be done.
+
+    Raises:
+        RecipeRefused and others: as `stages`.
+    """
+    work, planned = Work(run.work), []
+    made_anew: dict[str, str] = {}  # outputs -> the stage that makes them
+    for stage in _until(stages(run), until):
+        inputs = {str(path): name for name, path in stage.inputs.items()}
+        waits = [f"after {made_anew[path]}" for path in inputs if path in made_anew]
+        why = waits[0] if waits else work.why(stage)
+        if why is not None:
+            made_anew |= {str(path): stage.title for path in (*stage.outputs(), *stage.leaves)}
+        planned.append(Planned(stage, why))
+    return planned
+
+
+def _stages(run: RecipeRun) -> Iterator[Stage]:
+    recipe = run.recipe
+    yield data_stage(run)
+    for encoder in recipe.encoder:
+        yield encoder_stage(run, encoder)
+    for pretrain in recipe.pretrain:
+        yield pretrain_stage(run, pretrain)
+    yield transfer_stage(run)
+    labelling = {name for table in recipe.student for name in recipe.labels_of(table)}
+    on_judged = {
+        name
+        for table in recipe.student
+        if table.fine_tune is not None or table.context is not None
+        for name in recipe.labels_of(table)
+    }
+    for teacher in recipe.teacher:
+        if teacher.folder is None:
+            yield teacher_stage(run, teacher)
+        if recipe.labels.scorer != "pytorch":
+            yield convert_stage(run, teacher)
+        if teacher.name in labelling:
+            yield labels_stage(run, teacher, judged=False)
+        if teacher.name in on_judged:
+            yield labels_stage(run, teacher, judged=True)
+        yield judge_stage(run, teacher)
+    for student in recipe.student:
+        yield student_stage(run, student)
+        if student.fine_tune is not None:
+            yield fine_tune_stage(run, student)
+        if student.labels_alone is not None:
+            yield labels_alone_stage(run, student)
+        if student.publish:
+            yield export_stage(run, student)
+            yield calibrate_stage(run, student)
+            yield publish_stage(run, student)
+    yield report_stage(run)
+
+
+def _check_student(table: StudentTable) -> None:
+    """Refuses before hours of teaching what training would refuse after them."""
+    try:
+        check_options(table.kind, table.options)
+    except TrainingRefused as error:
+        raise RecipeRefused(f"student {table.name!r}: {error}") from error
+    needs = table.kind in ENCODERS or table.options.tokenizer == "wordpiece"
+    if needs != (table.encoder is not None):
+        got = repr(table.encoder) if table.encoder else "none"
+        raise RecipeRefused(
+            f"student {table.name!r}: encoder: expected {'one' if needs else 'none'} for kind "
+            f"{table.kind} with tokenizer {table.options.tokenizer}, got {got}"
+        )
+
+
+def _until(every: list[Stage], until: str | None) -> list[Stage]:
+    """The stages up to the last of that kind or title."""
+    if until is None:
+        return every
+    last = [place for place, stage in enumerate(every) if until in (stage.kind, stage.title)]
+    if not last:
+        titles = dict.fromkeys(name for stage in every for name in (stage.kind, stage.title))
+        raise RecipeRefused(f"expected a stage of this recipe, {', '.join(titles)}, got {until!r}")
+    return every[: last[-1] + 1]

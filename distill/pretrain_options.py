@@ -1,0 +1,68 @@
+"""What continued pre-training may be told."""
+
+from dataclasses import asdict, dataclass
+
+from distill.errors import TrainingRefused
+from distill.fine_tune import Descent
+from distill.teacher_file import Facts
+
+_LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "save_every": 1, "text_tokens": 8}
+_SHARES = ("learning_rate", "mask_share", "held_out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """Options of `pretrain`.
+
+    Raises:
+        TrainingRefused: a value out of range; the text names it.
+    """
+
+    seed: int = 0
+    epochs: int = 3
+    batch_size: int = 32  # texts of a step
+    learning_rate: float = 5e-5
+    warm_up: float = 0.1  # share of all steps
+    weight_decay: float = 0.01
+    clip: float = 1.0  # largest norm of a step's gradient
+    text_tokens: int | None = None  # limit of a text; None: what 99 % of them need
+    mask_share: float = 0.15
+    whole_words: bool = False  # a word's tokens are masked together
+    held_out: float = 0.05  # share of the texts that the loss is reported on
+    save_every: int = 200  # steps between two states from which a stopped training goes on
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise TrainingRefused(f"{name}: expected at least {least}, got {value}")
+        for name in _SHARES:
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise TrainingRefused(
+                    f"{name}: expected above 0 and below 1, got {getattr(self, name)}"
+                )
+        for name in ("warm_up", "weight_decay"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise TrainingRefused(f"{name}: expected 0 to below 1, got {getattr(self, name)}")
+        if not self.clip > 0.0:
+            raise TrainingRefused(f"clip: expected above 0, got {self.clip}")
+
+    @property
+    def deciding(self) -> Facts:
+        """Those that decide the result: all but how often a state is written."""
+        return {name: value for name, value in asdict(self).items() if name != "save_every"}
+
+    @property
+    def descent(self) -> Descent:
+        """How the weights move."""
+        return Descent(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            head_learning_rate=self.learning_rate,
+            warm_up=self.warm_up,
+            weight_decay=self.weight_decay,
+            layer_decay=1.0,
+            clip=self.clip,
+            save_every=self.save_every,
+        )

@@ -1,0 +1,144 @@
+"""A recipe: what `winnow distill` makes, from judgements to published students. No work here.
+
+Tables as they stand in the file, in the order in which they are followed:
+
+    name, seed          of the recipe; every table below that has a seed may have its own
+    [data]              judged pairs and products
+    [[encoder]]         a small BERT with random weights, where no pretrained one is wanted
+    [[pretrain]]        continued pre-training of an encoder on the catalogue
+    [[teacher]]         a cross-encoder to fine-tune, or one that is there already
+    [transfer]          the pairs that teachers label
+    [labels]            how they do it
+    [[student]]         one to train, with its fine_tune, context and labels_alone
+    [calibrate] [publish] [report]
+
+recipe_tables.py has the keys of each, recipe_file.py reads the file.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt, model_validator
+
+from distill.recipe_tables import (
+    Calibrate,
+    Data,
+    Labels,
+    Name,
+    NewEncoder,
+    PretrainTable,
+    Publish,
+    Report,
+    StudentTable,
+    Table,
+    TeacherTable,
+    Transfer,
+)
+
+# Encoders that a recipe makes itself are named by what makes them: "teacher:NAME".
+MADE_ENCODERS = ("new", "pretrained", "teacher")
+
+
+class Recipe(Table):
+    """A whole recipe; the names in it are known to refer to something."""
+
+    name: Name
+    seed: NonNegativeInt = 0
+    data: Data
+    encoder: tuple[NewEncoder, ...] = ()
+    pretrain: tuple[PretrainTable, ...] = ()
+    teacher: Annotated[tuple[TeacherTable, ...], Field(min_length=1)]
+    transfer: Transfer = Transfer()
+    labels: Labels = Labels()
+    student: Annotated[tuple[StudentTable, ...], Field(min_length=1)]
+    calibrate: Calibrate = Calibrate()
+    publish: Publish = Publish()
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _names_refer(self) -> Self:
+        for what in ("encoder", "pretrain", "teacher", "student"):
+            names = [each.name for each in getattr(self, what)]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{what}: expected distinct names, got {twice[0]!r} twice")
+        teachers = [each.name for each in self.teacher]
+        for student in self.student:
+            if unknown := [name for name in student.labels if name not in teachers]:
+                raise ValueError(
+                    f"student {student.name!r}: labels: expected teachers of this recipe "
+                    f"({', '.join(teachers)}), got {unknown[0]!r}"
+                )
+        self._check_encoders()
+        self._check_report(teachers)
+        bundles = [self.bundle_of(each) for each in self.student if each.publish]
+        if twice := sorted({name for name in bundles if bundles.count(name) > 1}):
+            raise ValueError(f"student: bundle: expected distinct names, got {twice[0]!r} twice")
+        return self
+
+    def _check_encoders(self) -> None:
+        """An encoder that a recipe makes is made before it is used."""
+        new = [f"new:{each.name}" for each in self.encoder]
+        made: list[str] = list(new)
+        for pretrain in self.pretrain:
+            _check_made(f"pretrain {pretrain.name!r}", pretrain.encoder, made)
+            made.append(f"pretrained:{pretrain.name}")
+        for teacher in self.teacher:
+            _check_made(f"teacher {teacher.name!r}", teacher.encoder, made)
+        made += [f"teacher:{each.name}" for each in self.teacher]
+        for student in self.student:
+            _check_made(f"student {student.name!r}", student.encoder, made)
+
+    def _check_report(self, teachers: list[str]) -> None:
+        """Whatever the report has a line for has a name of its own."""
+        for stack, members in self.report.stacks.items():
+            if unknown := [name for name in members if name not in teachers]:
+                raise ValueError(
+                    f"report: stacks: {stack}: expected teachers of this recipe "
+                    f"({', '.join(teachers)}), got {unknown[0]!r}"
+                )
+        judges = [*self.stacks, *teachers]
+        if self.report.against is not None and self.report.against not in judges:
+            raise ValueError(
+                f"report: against: expected a stack or teacher ({', '.join(judges)}), got "
+                f"{self.report.against!r}"
+            )
+        names = [*judges, *self.report.baselines, *(each.name for each in self.student)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"expected distinct names of stacks, teachers, baselines and students, got "
+                f"{twice[0]!r} twice"
+            )
+
+    @property
+    def stacks(self) -> dict[str, tuple[str, ...]]:
+        """Teachers that the report stacks, by the stack's name."""
+        if self.report.stacks or len(self.teacher) == 1:
+            return dict(self.report.stacks)
+        return {"teachers": tuple(each.name for each in self.teacher)}
+
+    @property
+    def against(self) -> str:
+        """The stack or teacher that the report holds students against."""
+        return self.report.against or next(iter(self.stacks), self.teacher[0].name)
+
+    def bundle_of(self, student: StudentTable) -> str:
+        """What a student is called in the registry."""
+        return student.bundle or f"{self.name}-{student.name}"
+
+    def labels_of(self, student: StudentTable) -> tuple[str, ...]:
+        """The teachers that it learns from."""
+        return student.labels or tuple(each.name for each in self.teacher)
+
+    def seed_of(
+        self, table: NewEncoder | PretrainTable | TeacherTable | Transfer | StudentTable
+    ) -> int:
+        """A table's own seed, else the recipe's."""
+        return self.seed if table.seed is None else table.seed
+
+
+def _check_made(place: str, encoder: str | None, made: Sequence[str]) -> None:
+    if encoder is not None and encoder.partition(":")[0] in MADE_ENCODERS and encoder not in made:
+        raise ValueError(
+            f"{place}: encoder: expected one that the recipe makes before "
+            f"({', '.join(made) or 'there is none'}), got {encoder!r}"
+        )

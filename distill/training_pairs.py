@@ -1,0 +1,111 @@
+"""Training pairs from files: a table with targets, or one with the labels of teachers."""
+
+from array import array
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.errors import TrainingRefused
+from distill.labels import PairsFile, read_labels_file, read_soft_pairs
+from evaluation.tables import rows
+from export.checkpoint import Facts
+from export.pairs import PairColumns, Pairs, read_pairs, target_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSource:
+    """Where pairs come from.
+
+    path: a table of queries, titles and, without labels, targets
+    labels: folders of `winnow label`; the target is then their mean, softened
+    temperature: divides the logits of every teacher
+    behaviour: with labels: a pair that somebody clicked or ordered has target 1
+    hard_column: what people say beside the targets, a number in [0, 1] or nothing; with labels it
+        may be the column of targets, which the labels then stand in for
+    max_pairs: so many from the start of the file. A transfer set comes in random order, the pairs
+        of a query together, so that its first pairs are a smaller set of the same kind
+
+    Raises:
+        TrainingRefused: what only labels make sense of, without labels; a value out of range.
+    """
+
+    path: Path
+    columns: PairColumns = PairColumns()  # noqa: RUF009 - frozen
+    labels: tuple[Path, ...] = ()
+    temperature: float = 1.0
+    behaviour: bool = False
+    hard_column: str | None = None
+    max_pairs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the combination."""
+        if self.max_pairs is not None and self.max_pairs < 1:
+            raise TrainingRefused(f"max_pairs: expected at least 1, got {self.max_pairs}")
+        only_with_labels = {
+            "temperature": (self.temperature != 1.0, "softens the labels of teachers"),
+            "behaviour": (self.behaviour, "puts a 1 in place of a teacher's label"),
+            "hard_column": (
+                self.hard_column == self.columns.target,
+                f"{self.hard_column!r} holds the targets, which labels would stand in for",
+            ),
+        }
+        for name, (given, does) in only_with_labels.items():
+            if given and not self.labels:
+                raise TrainingRefused(
+                    f"{name}: {does}, and there are none: give folders of labels of "
+                    f"{self.path.name}, or leave it out"
+                )
+
+
+def read_training_pairs(source: PairSource) -> Pairs:
+    """The pairs of a file, with targets from it or from labels.
+
+    Raises:
+        PairsRefused: the file can't be read, or a row lacks what it should have.
+        LabelsRefused: labels of other pairs, missing or damaged ones.
+        InputFileError: a row of a labelled file lacks what it should have.
+    """
+    pairs = _labelled(source) if source.labels else read_pairs(source.path, source.columns)
+    if source.max_pairs is not None and len(pairs) > source.max_pairs:
+        pairs = pairs.take(np.arange(source.max_pairs))
+    if source.hard_column is not None:
+        pairs = replace(pairs, hard=_hard(source, source.hard_column, len(pairs)))
+    return pairs
+
+
+def _labelled(source: PairSource) -> Pairs:
+    """The pairs with the soft targets of their labels, and whose these are."""
+    pairs = read_soft_pairs(
+        PairsFile(source.path, source.columns.query, source.columns.title),
+        source.labels,
+        temperature=source.temperature,
+        behaviour=source.behaviour,
+        most=source.max_pairs,
+    )
+    files = [read_labels_file(folder) for folder in source.labels]
+    facts: Facts = {
+        "teachers": ", ".join(file.teacher for file in files),
+        "teachers_sha256": ", ".join(file.teacher_sha256 for file in files),
+        "temperature": source.temperature,
+        "behaviour": source.behaviour,
+    }
+    return replace(pairs, facts=facts)
+
+
+def _hard(source: PairSource, column: str, count: int) -> NDArray[np.float32]:
+    """What people say of the first `count` pairs, float32 [count]; NaN where a cell is empty."""
+    hard = array("f")
+    for row in rows(source.path):
+        if len(hard) == count:
+            break
+        empty = row.has(column) and row.fields[column] in ("", None)
+        hard.append(float("nan") if empty else target_of(row, column))
+    labels = np.array(hard, dtype=np.float32)
+    if np.isnan(labels).all():
+        raise TrainingRefused(
+            f"{source.path.name}: expected human labels in {column!r} of some pairs, found none: "
+            "leave hard_weight out"
+        )
+    return labels

@@ -1,0 +1,95 @@
+"""What the making of a transfer set may be told."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from distill.errors import TransferRefused
+
+OnProgress = Callable[[str, int, int | None], None]  # phase, done, total where it is known
+Rule = Literal["strict", "wide"]
+Behaviour = Literal["none", "ordered", "clicked"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions:
+    """How many pairs of which kind are made from a catalogue and queries.
+
+    seed: the same inputs and seed give the same file, byte for byte
+    pairs_per_query: made for each query given, besides its judged pairs
+    rewrites: changed forms of each query given, each with pairs of its own
+    pseudo_queries: made from titles
+    pairs_per_made_query: of each rewrite and pseudo-query, besides its source products
+    bm25_share, neighbour_share, random_share: of the pairs made for one query; they sum to 1
+    bm25_depth: rank of the last title retrieved that may make a pair
+    neighbour_depth: titles that count as near another
+    judged: put the judged pairs themselves into the set too
+
+    Raises:
+        TransferRefused: a value out of range; the text names it.
+    """
+
+    seed: int = 0
+    pairs_per_query: int = 20
+    rewrites: int = 0
+    pseudo_queries: int = 0
+    pairs_per_made_query: int = 10
+    bm25_share: float = 0.5
+    neighbour_share: float = 0.3
+    random_share: float = 0.2
+    bm25_depth: int = 200
+    neighbour_depth: int = 20
+    judged: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        _at_least(self, 0, "seed", "pairs_per_query", "rewrites", "pseudo_queries")
+        _at_least(self, 1, "pairs_per_made_query", "bm25_depth", "neighbour_depth")
+        shares = (self.bm25_share, self.neighbour_share, self.random_share)
+        if min(shares) < 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-9):
+            raise TransferRefused(
+                "bm25_share, neighbour_share and random_share: expected shares from 0 on that sum "
+                f"to 1, got {shares[0]:g} + {shares[1]:g} + {shares[2]:g} = {sum(shares):g}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogOptions:
+    """Which logged pairs make the transfer set; rules and their defaults are BERT2DNN's.
+
+    rule: "strict" takes pairs that were ordered, or shown `shown_times` without a click (its 50
+        million pairs); "wide" those clicked, or skipped `skipped_times` (its 170 million)
+    shown_times: showings without a click after which a pair counts as disliked
+    skipped_times: showings above a click of the same page (column `skipped`) that do
+    behaviour: which pairs are marked as hard positives, "clicked" with those ordered, and taken
+        whatever the rule says (the paper's online model mixes in clicked pairs)
+    memory_mb: about how much of the log is looked at at once
+
+    Raises:
+        TransferRefused: a value out of range; the text names it.
+    """
+
+    rule: Rule = "strict"
+    shown_times: int = 20
+    skipped_times: int = 5
+    behaviour: Behaviour = "none"
+    memory_mb: int = 256
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        for name, value, known in (
+            ("rule", self.rule, get_args(Rule)),
+            ("behaviour", self.behaviour, get_args(Behaviour)),
+        ):
+            if value not in known:
+                raise TransferRefused(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        _at_least(self, 1, "shown_times", "skipped_times", "memory_mb")
+
+
+def _at_least(options: TransferOptions | LogOptions, least: int, *names: str) -> None:
+    for name in names:
+        if getattr(options, name) < least:
+            raise TransferRefused(
+                f"{name}: expected at least {least}, got {getattr(options, name)}"
+            )

@@ -1,0 +1,262 @@
+"""`winnow calibrate`, and what `winnow evaluate` says beside a student's own figures."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_store.bundle import open_bundle
+from model_store.manifest import Calibration, Manifest
+from model_store.registry import DEFAULT_ROOT, bundle_folder, find
+from model_store.student import OnnxStudent
+
+ROOT = Path(__file__).parents[2]
+SHOP = ROOT / "examples" / "shop"
+NAME = "shop-bert2dnn"
+VALID = ("--judgments", str(SHOP / "judgments.valid.csv"))
+TEST = ("--judgments", str(SHOP / "judgments.test.csv"))
+PRODUCTS = ("--products", str(SHOP / "products.csv"))
+QUICK = ("--bootstrap", "100")
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Path:
+    """A registry of one student."""
+    shutil.copytree(DEFAULT_ROOT / NAME, tmp_path / "bundles" / NAME)
+    return tmp_path / "bundles"
+
+
+def winnow(*arguments: str, bundles: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Runs the command; standard output is for machines, standard error for people."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
+    settings = {} if bundles is None else {"WINNOW_BUNDLES": str(bundles)}
+    return subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main()", *arguments],
+        env={**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def calibrate(
+    bundles: Path, *arguments: str, judgments: tuple[str, ...] = VALID
+) -> "subprocess.CompletedProcess[str]":
+    return winnow(
+        *("calibrate", "--model", NAME, *judgments, *PRODUCTS, *QUICK, *arguments),
+        bundles=bundles,
+    )
+
+
+def versions(bundles: Path) -> list[str]:
+    return find(bundles, NAME).versions
+
+
+def manifest(bundles: Path, version: str) -> Manifest:
+    return open_bundle(bundle_folder(bundles, NAME, version)).manifest
+
+
+def test_a_new_version_has_the_scale_the_thresholds_and_the_same_rows(bundles: Path) -> None:
+    (old,) = versions(bundles)
+    targets = ("--default", "recall=0.95", "--sale", "keep=0.5", "--price", "precision=0.75")
+    shown = calibrate(bundles, *targets, "--relevant-from", "3", "--json")
+    assert shown.returncode == 0, shown.stderr
+    document = json.loads(shown.stdout)
+    new = document["published"]
+    assert versions(bundles) == [old, new]
+    assert find(bundles, NAME).current == old
+    before, after = manifest(bundles, old), manifest(bundles, new)
+    assert after.vector_fingerprint == before.vector_fingerprint == document["vector_fingerprint"]
+    assert after.bundle_fingerprint != before.bundle_fingerprint
+    assert after.calibration == Calibration(
+        slope=document["slope"],
+        intercept=document["intercept"],
+        fitted_on="judgments.valid.csv, split valid, relevant from 3 (1403 pairs)",
+    )
+    assert after.calibration.slope != before.calibration.slope
+    assert after.thresholds.by_sort() == {
+        point["sort"]: point["threshold"] for point in document["points"]
+    }
+    assert after.thresholds.chosen_on.endswith(
+        "default recall=0.95, sale keep=0.5, price precision=0.75"
+    )
+    assert (after.metrics, after.parity) == (before.metrics, before.parity)
+
+    folder = bundle_folder(bundles, NAME, new)
+    evaluated = winnow(
+        *("evaluate", "--model", f"{NAME}@{new}", *VALID, *PRODUCTS, *QUICK, "--json"),
+        *("--relevant-from", "3"),
+        bundles=bundles,
+    )
+    figures = json.loads(evaluated.stdout)
+    assert figures["recall"] >= 0.95  # on the pairs that chose the threshold
+    assert figures["threshold"] == OnnxStudent.load(folder).manifest.thresholds.default
+
+
+def test_people_see_losses_thresholds_and_what_comes_next(bundles: Path) -> None:
+    shown = calibrate(bundles, "--version", "tuned")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == ""
+    for expected in (
+        *("1,403 pairs of 30 queries", "log loss, nats", "Brier score", "after, held out"),
+        *("recall=0.99", "recall=0.95", "recall=0.9", "relevant lost, of 1,000 pairs"),
+        *("vector fingerprint", f"winnow models activate {NAME} tuned --store STORE"),
+    ):
+        assert expected in shown.stderr, expected
+    assert "tuned" in versions(bundles)
+    again = calibrate(bundles, "--version", "tuned")
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"error: {NAME} tuned is published already")
+
+
+def test_a_dry_run_reports_and_publishes_nothing(bundles: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="reports need the extra plot")
+    before = versions(bundles)
+    report = tmp_path / "report"
+    shown = calibrate(bundles, "--dry-run", "--json", "--report", str(report))
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["published"] is None
+    assert "nothing was published" in shown.stderr
+    assert versions(bundles) == before
+    assert sorted(path.name for path in report.iterdir()) == [
+        *("reliability.png", "report.json", "report.md", "thresholds.png"),
+    ]
+    text = (report / "report.md").read_text(encoding="utf-8")
+    document = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    assert document["points"] == json.loads(shown.stdout)["points"]
+    assert document["data_sha256"] in text
+    assert "| sort mode | default | sale | price |" in text
+
+
+def without_separation(bundles: Path, *arguments: str, judgments: tuple[str, ...] = VALID) -> str:
+    before = versions(bundles)
+    ended = calibrate(bundles, *arguments, judgments=judgments)
+    assert ended.returncode == 1
+    assert versions(bundles) == before
+    reason = ended.stderr.strip().splitlines()[-1]
+    assert reason.startswith("error: no clean separation: ")
+    return reason
+
+
+def test_without_a_clean_separation_nothing_is_written(bundles: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    reason = without_separation(bundles, "--price", "precision=0.99", "--report", str(report))
+    assert "precision=0.99 is reached at no threshold; the best precision is" in reason
+    assert not report.exists()
+
+    shuffled = tmp_path / "shuffled.csv"
+    with (SHOP / "judgments.valid.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    grades = np.random.default_rng(0).permutation([row["relevance"] for row in rows])
+    with shuffled.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(
+            {**row, "relevance": grade} for row, grade in zip(rows, grades, strict=True)
+        )
+    reason = without_separation(bundles, judgments=("--judgments", str(shuffled)))
+    assert "is not surely above 0.5" in reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--price", "recall=2"), "expected a target such as recall=0.99"),
+        (("--split", "train"), "no query of split train: with a split of your own, --split all"),
+        (("--folds", "31"), "31 folds and 30 queries"),
+        (("--report", str(SHOP)), "expected a new folder, or an earlier report"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_1(
+    bundles: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    before = versions(bundles)
+    ended = calibrate(bundles, *arguments)
+    assert ended.returncode == 1
+    reason = ended.stderr.strip().splitlines()[-1]
+    assert reason.startswith("error: ")
+    assert expected in reason
+    assert versions(bundles) == before
+
+
+def evaluate(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return winnow("evaluate", "--model", NAME, *TEST, *PRODUCTS, *QUICK, *arguments)
+
+
+def test_evaluate_compares_with_a_teacher_others_and_baselines(tmp_path: Path) -> None:
+    scores = tmp_path / "reprbert.npy"
+    saved = winnow(
+        *("evaluate", "--model", "shop-reprbert", *TEST, *PRODUCTS, *QUICK, "--json"),
+        *("--save-scores", str(scores)),
+    )
+    assert saved.returncode == 0, saved.stderr
+    teacher = json.loads(saved.stdout)
+    shown = evaluate(
+        *("--teacher-scores", str(scores), "--compare", f"again={scores}"),
+        *("--baseline", "overlap", "--slices", "--seed", "3"),
+    )
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    names = [entry["scorer"] for entry in found["scorers"]]
+    assert names == [NAME, "teacher", "again", "overlap"]
+    student, taught, again, overlap = found["scorers"]
+    assert student["figures"] == found["intervals"]
+    assert student["figures"]["roc_auc"]["value"] == pytest.approx(found["roc_auc"])
+    assert taught["figures"]["roc_auc"]["value"] == pytest.approx(teacher["roc_auc"])
+    assert student["ratio"]["roc_auc"]["value"] == pytest.approx(
+        found["roc_auc"] / teacher["roc_auc"]
+    )
+    assert again["ratio"]["roc_auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert overlap["difference"]["roc_auc"]["high"] < 0
+    assert overlap["reliability"] is None
+    assert [entry["student"] for entry in found["agreement"]] == [NAME, "again"]
+    assert found["agreement"][1]["pearson"]["value"] == pytest.approx(1)
+    assert (found["resamples"], found["seed"]) == (100, 3)
+    kinds = {entry["kind"] for entry in found["slices"]}
+    assert kinds == {"query by judged pairs", "query length", "title length"}
+    for expected in ("95 % interval", "over teacher", f"less {NAME}", "against the teacher's"):
+        assert expected in shown.stderr
+
+
+def test_evaluate_writes_a_report(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="reports need the extra plot")
+    counts = tmp_path / "counts.csv"
+    counts.write_text("query,count\nlightweight exercise mat,100\n", encoding="utf-8")
+    report = tmp_path / "report"
+    shown = evaluate(
+        *("--report", str(report), "--train-queries", str(SHOP / "judgments.train.csv")),
+        *("--query-counts", str(counts), "--json"),
+    )
+    assert shown.returncode == 0, shown.stderr
+    document = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    assert document["slices"] == json.loads(shown.stdout)["slices"]
+    by_name = {(entry["kind"], entry["name"]): entry for entry in document["slices"]}
+    assert by_name["query", "seen in training"]["pairs"] == 0
+    assert by_name["query", "unseen"]["pairs"] == document["pairs"]
+    assert by_name["query by frequency", "head"]["queries"] == 1
+    assert document["command"].startswith("winnow evaluate --model shop-bert2dnn")
+    assert (report / "roc.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (("--baseline", "lucene"), 2, "expected --baseline overlap, tfidf, bm25, got 'lucene'"),
+        (("--compare", "nothing"), 2, "expected --compare NAME=FILE"),
+        (("--compare", "teacher=x.npy"), 2, "expected --compare NAME=FILE"),
+        (("--bootstrap", "10"), 2, "'--bootstrap'"),
+        (("--compare", "a=absent.npy"), 1, "absent.npy: can't be read"),
+        (("--report", str(SHOP)), 1, "expected a new folder, or an earlier report"),
+    ],
+)
+def test_evaluate_refuses(arguments: tuple[str, ...], code: int, expected: str) -> None:
+    ended = evaluate(*arguments)
+    assert ended.returncode == code
+    assert expected in " ".join(ended.stderr.replace("│", " ").split())

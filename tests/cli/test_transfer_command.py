@@ -1,0 +1,81 @@
+"""`winnow transfer` as a person and a script meet it."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluation.judgments import split_of
+from evaluation.tables import rows
+from loadtest.catalogue import products, queries
+from tests.cli.test_cli import winnow
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[str]:
+    """Options that name a catalogue of 300 products and 40 queries."""
+    with (tmp_path / "products.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("sku", "name", "price", "sales"))
+        writer.writerows(products(300, 7))
+    (tmp_path / "queries.txt").write_text("\n".join(queries(40, 7)), encoding="utf-8")
+    return [
+        *("--products", str(tmp_path / "products.csv"), "--id-column", "sku"),
+        *("--title-column", "name", "--queries", str(tmp_path / "queries.txt")),
+    ]
+
+
+def test_a_set_is_written_counted_and_refused_a_second_time(
+    inputs: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "transfer.csv.gz"
+    arguments = ("transfer", *inputs, "--pseudo-queries", "30", "--out", str(out))
+    dry = winnow(*arguments, "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    assert not out.exists()
+    ran = winnow(*arguments, "--json")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    found = [row.fields for row in rows(out)]
+    assert sum(report["pairs"].values()) == len(found) > 500
+    assert report["pairs"] == json.loads(dry.stdout)["pairs"]
+    assert {split_of(str(row["query"])) for row in found} == {"train"}
+    assert "of valid and test are left out" in ran.stderr
+    again = winnow(*arguments)
+    assert again.returncode == 1
+    assert "error: " in again.stderr
+    assert "exists already" in again.stderr
+
+
+def test_a_set_from_logs(inputs: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    query = next(query for query in queries(40, 7) if split_of(query) == "train")
+    log.write_text(
+        "query,sku,shown,clicked,ordered\n"
+        f"{query},p0000001,9,2,1\n{query},p0000002,25,0,0\n{query},p0000003,25,1,0\n"
+    )
+    out = tmp_path / "transfer.csv"
+    ran = winnow(
+        *("transfer", *inputs[:6], "--logs", str(log), "--behaviour", "ordered"),
+        *("--out", str(out), "--json"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["pairs"] == {"ordered": 1, "shown": 1}
+    found = [(row.text("source"), row.fields["behaviour"]) for row in rows(out)]
+    assert sorted(found) == [("ordered", "1"), ("shown", "")]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--rule", "wide"], "--rule is for pairs from --logs"),
+        (["--logs", "x.csv"], "--queries is for pairs made from queries"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(
+    inputs: list[str], tmp_path: Path, options: list[str], text: str
+) -> None:
+    ran = winnow("transfer", *inputs, "--out", str(tmp_path / "set.csv"), *options)
+    assert ran.returncode == 2
+    assert text in " ".join(ran.stderr.replace("│", " ").split())

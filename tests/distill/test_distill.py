@@ -1,0 +1,334 @@
+"""A whole recipe, small: what it makes, what makes it again, and that a kill costs nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from distill.errors import RecipeRefused, TransferRefused
+from distill.labels import PairsFile
+from distill.pipeline import follow, plan
+from distill.recipe_file import read_recipe
+from distill.stages.run import RecipeRun
+from distill.stages.stage import Stage, Taken, path_sha256
+from evaluation.judgments import split_of
+from evaluation.tables import rows
+from model_store.bundle import open_bundle
+from model_store.registry import find
+from tests.distill.tiny_recipe import write_tiny
+
+ROOT = Path(__file__).parents[2]
+STUDENTS = ("bag", "repr")  # those that are published
+
+
+class Silent:
+    """The progress nobody listens to."""
+
+    def begins(self, stage: Stage, why: str | None) -> None: ...
+    def phase(self, phase: str, done: int, total: int | None) -> None: ...
+    def ends(self, taken: Taken) -> None: ...
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A folder with data, a recipe, its work and its registry."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "tiny.toml"
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def bundles(self) -> Path:
+        return self.folder / "bundles"
+
+    def run(self) -> RecipeRun:
+        return RecipeRun(read_recipe(self.recipe), self.work, self.bundles, device="cpu")
+
+    def follow(self, until: str | None = None) -> dict[str, Taken]:
+        return {each.stage.title: each for each in follow(self.run(), until, Silent())}
+
+    def edited(self, before: str, after: str) -> "Shop":
+        """The same shop with another recipe."""
+        text = self.recipe.read_text(encoding="utf-8")
+        assert text.count(before) == 1
+        self.recipe.write_text(text.replace(before, after), encoding="utf-8")
+        return self
+
+    def copy(self, folder: Path) -> "Shop":
+        shutil.copytree(self.folder, folder)
+        return Shop(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, dict[str, Taken]]:
+    """A recipe followed to its end; tests work on copies."""
+    shop = Shop(tmp_path_factory.mktemp("whole"))
+    write_tiny(shop.folder)
+    return shop, shop.follow()
+
+
+@pytest.fixture
+def done(whole: tuple[Shop, dict[str, Taken]], tmp_path: Path) -> Shop:
+    return whole[0].copy(tmp_path / "copy")
+
+
+def test_every_stage_is_taken_in_its_order(whole: tuple[Shop, dict[str, Taken]]) -> None:
+    _, taken = whole
+    assert list(taken) == [
+        "data",
+        "encoder:small",
+        "teacher:cross",
+        "convert:cross",
+        "transfer",
+        "labels:cross",
+        "labels-judged:cross",
+        "student:bag",
+        "student:repr",
+        "student:bag-warm",
+        "fine-tune:repr",
+        "labels-alone:bag",
+        *(f"{kind}:{name}" for kind in ("export", "calibrate", "publish") for name in STUDENTS),
+        "judge:cross",
+        "report:tiny",
+    ]
+    assert all(each.why == "new" for each in taken.values())
+    for name in STUDENTS:
+        auc = taken[f"publish:{name}"].result["test ROC-AUC"]
+        assert isinstance(auc, float)
+        assert auc > 0.7  # chance is 0.5
+
+
+def test_nothing_is_taken_twice(done: Shop) -> None:
+    assert {each.why for each in done.follow().values()} == {None}
+    assert [each.why for each in plan(done.run(), None)] == [None] * 20
+    for name in STUDENTS:
+        assert find(done.bundles, f"tiny-{name}").versions == ["1"]
+
+
+def test_nothing_learned_from_has_a_query_of_valid_or_test(
+    whole: tuple[Shop, dict[str, Taken]],
+) -> None:
+    work = whole[0].work
+    transfer = [query for query, _ in PairsFile(work / "transfer.csv.gz").texts()]
+    judged = [query for query, _ in PairsFile(work / "judged" / "train.csv").texts()]
+    assert len(transfer) > 4096  # two shards of labels
+    assert {split_of(query) for query in (*transfer, *judged)} == {"train"}
+    sources = {row.text("source") for row in rows(work / "transfer.csv.gz")}
+    assert {"judged", "bm25", "random", "neighbour", "pseudo"} == sources
+
+
+def test_a_bundle_says_where_it_comes_from(whole: tuple[Shop, dict[str, Taken]]) -> None:
+    shop, _ = whole
+    manifest = open_bundle(shop.bundles / "tiny-repr" / "1").manifest
+    facts = manifest.training
+    run = shop.run()
+    assert facts["recipe"] == "tiny"
+    assert facts["recipe_sha256"] == run.file.sha256
+    assert facts["recipe_seed"] == facts["seed"] == facts["teacher.cross.seed"] == 3
+    for name in ("judgments", "products", "transfer", "teacher.cross"):
+        key = "teacher.cross.sha256" if name == "teacher.cross" else f"{name}_sha256"
+        assert len(str(facts[key])) == 64
+    assert facts["version.torch"] == facts["torch"]
+    assert facts["hard_weight"] == 0.5  # the second stage's own, and the first one's behind it
+    assert facts["start.hard_weight"] == 0.0
+    assert facts["start.teachers"] == "cross"
+    (metrics,) = manifest.metrics
+    assert (metrics.dataset, metrics.split, metrics.pairs) == ("tiny", "test", 230)
+    assert "recall=0.9" in manifest.thresholds.chosen_on
+    assert manifest.calibration.fitted_on.startswith("tiny, split valid")
+
+
+def test_the_report_has_a_line_for_everything(whole: tuple[Shop, dict[str, Taken]]) -> None:
+    shop, _ = whole
+    folder = shop.work / "report-tiny"
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    scorers = {each["scorer"]: each for each in report["scorers"]}
+    assert list(scorers) == [
+        "cross",
+        "bag",
+        "bag, labels alone",
+        "repr",
+        "repr, before fine-tuning",
+        "bag-warm",
+        "overlap",
+        "bm25",
+    ]
+    assert scorers["cross"]["ratio"] is None
+    ratio = scorers["repr"]["ratio"]["roc_auc"]
+    figures = (scorers[name]["figures"]["roc_auc"]["value"] for name in ("repr", "cross"))
+    assert ratio["low"] <= ratio["value"] == pytest.approx(next(figures) / next(figures))
+    assert {each["student"] for each in report["agreement"]} >= {"bag", "repr"}
+    sections = {each["title"]: each for each in report["sections"]}
+    assert list(sections) == [
+        "Students",
+        "Distillation against the labels alone",
+        "Fine-tuning",
+        "Variants",
+        "The published bundle against PyTorch",
+        "Teachers as they label",
+        "Where it comes from",
+    ]
+    assert sections["Variants"]["rows"][0][:2] == ["bag-warm", "temperature 1.0 -> 2.0"]
+    (curve,) = report["curves"]
+    assert curve["name"] == "by_temperature"
+    assert [point["x"] for point in curve["curves"]["bag"]] == [1.0, 2.0]
+    for plot in report["plots"]:
+        assert (folder / plot).stat().st_size > 1000
+    assert "## Students" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_served_bundle_decides_as_the_checkpoint(whole: tuple[Shop, dict[str, Taken]]) -> None:
+    report = json.loads((whole[0].work / "report-tiny" / "report.json").read_text(encoding="utf-8"))
+    served = next(each for each in report["sections"] if "bundle against" in each["title"])
+    for row in served["rows"]:
+        difference = float(row[4].split()[0])
+        assert abs(difference) <= 0.002
+        assert all(float(cell.rstrip("%")) <= 2.0 for cell in row[5:])  # of 230 pairs
+
+
+def test_a_changed_option_takes_its_stage_and_those_after_it(done: Shop) -> None:
+    taken = done.edited("temperature = 2.0", "temperature = 3.0").follow()
+    again = {title: each.why for title, each in taken.items() if each.why is not None}
+    assert again == {
+        "student:bag-warm": "temperature was 2.0, is 3.0",
+        "report:tiny": "students/bag-warm changed",
+    }
+
+
+def test_a_published_version_is_never_overwritten(done: Shop) -> None:
+    before = (done.bundles / "tiny-bag" / "1" / "manifest.json").read_bytes()
+    taken = done.edited("[report]", '[calibrate]\nprice = "recall=0.8"\n[report]').follow()
+    again = [title for title, each in taken.items() if each.why is not None]
+    assert again == [
+        *(f"{kind}:{name}" for kind in ("calibrate", "publish") for name in STUDENTS),
+        "report:tiny",
+    ]
+    assert find(done.bundles, "tiny-bag").versions == ["1", "2"]
+    assert (done.bundles / "tiny-bag" / "1" / "manifest.json").read_bytes() == before
+    one, two = (open_bundle(done.bundles / "tiny-bag" / each).manifest for each in "12")
+    assert one.vector_fingerprint == two.vector_fingerprint
+    assert one.thresholds.price < two.thresholds.price
+
+
+def test_the_same_bundle_is_not_published_twice(done: Shop) -> None:
+    """As if the command had been killed between publication and the stage's file."""
+    shutil.rmtree(done.work / "published")
+    taken = done.follow()
+    assert [each.why for each in taken.values() if each.why is not None] == [
+        "bag.json is gone",
+        "repr.json is gone",
+    ]
+    assert find(done.bundles, "tiny-bag").versions == ["1"]
+
+
+def test_until_names_the_last_stage(done: Shop) -> None:
+    done.edited('[[student]]\nname = "bag"', '[[student]]\nname = "bag"\npatience = 1')
+    assert list(done.follow("teacher"))[-1] == "teacher:cross"
+    assert done.follow("student:bag")["student:bag"].why == "patience was 2, is 1"
+    assert "student:repr" not in done.follow("student:bag")
+    assert find(done.bundles, "tiny-bag").versions == ["1"]
+    with pytest.raises(RecipeRefused, match=r"expected a stage of this recipe, data, .*got 'x'"):
+        done.follow("x")
+
+
+def test_a_transfer_set_with_a_test_query_is_refused(done: Shop) -> None:
+    held_out = next(query for query, _ in PairsFile(done.work / "judged" / "test.csv").texts())
+    given = done.folder / "given.csv"
+    given.write_text(f"query,title\nred lamp,red lamp 2\n{held_out.upper()},red lamp\n")
+    text = done.recipe.read_text(encoding="utf-8")
+    start, end = text.index("[transfer]"), text.index("[labels]")
+    changed = f'{text[:start]}[transfer]\nfile = "given.csv"\n{text[end:]}'
+    done.recipe.write_text(changed, encoding="utf-8")
+    with pytest.raises(TransferRefused, match=r"given\.csv: has '.*', a query of valid or test"):
+        done.follow("transfer")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('kind = "bert2dnn"', 'kind = "bert3dnn"', "student 'bag': unknown student 'bert3dnn'"),
+        ('kind = "bert2dnn"', 'kind = "bert2dnn"\nlayers = 3', "takes no layers"),
+        (
+            'encoder = "teacher:cross"',
+            "",
+            "student 'repr': encoder: expected one for kind reprbert",
+        ),
+        ("new:small", "package:not_installed", "expected an installed package"),
+        ("new:small", "./nowhere", None),
+    ],
+)
+def test_what_can_be_known_before_the_work_is_refused_before_it(
+    done: Shop, before: str, after: str, message: str | None
+) -> None:
+    done.edited(before, after)
+    if message is None:
+        assert plan(done.run(), "teacher")[2].why == "the encoder changed"
+        return
+    with pytest.raises(RecipeRefused, match=message):
+        done.follow("data")
+
+
+KILLS: dict[str, Callable[[Path], bool]] = {
+    "while it teaches": lambda work: (
+        work / "teachers" / "cross.partial" / "state.safetensors"
+    ).exists(),
+    "between two shards": lambda work: (work / "labels" / "cross" / "000000.npy").exists(),
+    "while it trains": lambda work: (
+        work / "students" / "bag.partial" / "state.safetensors"
+    ).exists(),
+}
+
+
+def test_a_killed_command_goes_on_to_the_same_bundles(
+    whole: tuple[Shop, dict[str, Taken]], tmp_path: Path
+) -> None:
+    shop = Shop(tmp_path)
+    write_tiny(shop.folder)
+    shop.edited('name = "repr"', 'name = "repr"\npublish = false')  # its export takes long
+    command = [sys.executable, "-c", "from cli.main import main; main()", "distill"]
+    command += [str(shop.recipe), "--work", str(shop.work), "--bundles", str(shop.bundles)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for reached in KILLS.values():
+        process = subprocess.Popen([*command, "--device", "cpu"], env=environment)
+        while not reached(shop.work):
+            assert process.poll() is None, "the command ended before it could be killed"
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not shop.bundles.exists()
+    begun = [path.name for path in (shop.work / "stages").glob("*.begun.json")]
+    assert begun == ["student.bag.begun.json"]
+    ended = subprocess.run(
+        [*command, "--device", "cpu", "--json"], env=environment, capture_output=True, check=True
+    )
+    taken = {each["stage"]: each["why"] for each in json.loads(ended.stdout)}
+    assert taken["labels:cross"] is None
+    assert taken["student:bag"] == "it was stopped"
+    assert taken["student:repr"] == "new"
+    for name in ("students/bag", "students/bag-warm", "fine-tuned/repr", "labels-alone/bag"):
+        assert path_sha256(whole[0].work / name) == path_sha256(shop.work / name), name
+    one, other = (each.bundles / "tiny-bag" / "1" for each in (whole[0], shop))
+    assert contents(one) == contents(other)
+
+
+def contents(bundle: Path) -> dict[str, object]:
+    """Everything in a bundle but the time of its making."""
+    manifest = open_bundle(bundle).manifest
+    files = {path.name: path.read_bytes() for path in bundle.iterdir() if path.suffix != ".json"}
+    description = manifest.model_dump(mode="json", exclude={"created", "bundle_fingerprint"})
+    description["training"].pop("recipe_sha256")  # the two recipes publish other students
+    return {**files, "manifest": description}
