@@ -19,6 +19,7 @@ from cli.judged import (
     TitleColumn,
     command_line,
 )
+from cli.options import Bundles, cpu_threads
 from cli.progress import progress_bar
 from model_store.registry import DEFAULT_ROOT, bundle_folder
 
@@ -44,9 +45,7 @@ def calibrate(
     sale: _Target = "recall=0.95",
     price: _Target = "recall=0.9",
     products: ProductsPath = None,
-    bundles: Annotated[
-        Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
-    ] = DEFAULT_ROOT,
+    bundles: Bundles = DEFAULT_ROOT,
     split: Annotated[
         SplitOrAll,
         typer.Option(help="the queries to fit on: never those that the student is tested on"),
@@ -81,14 +80,13 @@ def calibrate(
     """
     from evaluation.bundle_scale import publish_scale, write_scale_report
     from evaluation.errors import EvaluationError
+    from evaluation.judgments import JudgmentColumns
     from evaluation.operating_points import FitOptions, fit_scale
     from evaluation.report_folder import Provenance, check_report
     from evaluation.scoring import raw_scores
     from evaluation.thresholds import parse_target
-    from model_store.bundle import open_bundle
     from model_store.errors import BundleExists
     from model_store.student import OnnxStudent
-    from service.cpus import available_cpus
 
     options = FitOptions(
         targets={
@@ -106,16 +104,8 @@ def calibrate(
     folder = bundle_folder(bundles, name, given_version or None)
     if version is not None and (bundles / name / version).exists():
         raise BundleExists(f"{name} {version} is published already: name another version")
-    file = JudgedFile(
-        path=judgments,
-        products=products,
-        relevant_from=relevant_from,
-        encoding=encoding,
-        query_column=query_column,
-        id_column=id_column,
-        title_column=title_column,
-        relevance_column=relevance_column,
-    )
+    columns = JudgmentColumns(query_column, id_column, relevance_column, title_column)
+    file = JudgedFile(judgments, products, relevant_from, encoding, columns)
     judged = file.read()
     if split != "all":
         judged = judged.of_split(split)
@@ -123,7 +113,7 @@ def calibrate(
         raise EvaluationError(
             f"{judgments.name}: no query of split {split}: with a split of your own, --split all"
         )
-    student = OnnxStudent.load(folder, threads=max(1, int(available_cpus())))
+    student = OnnxStudent.load(folder, threads=cpu_threads())
     with progress_bar() as on_progress:
         raw = raw_scores(student, judged.queries, judged.titles, on_progress)
     with console.status("fit and intervals"):
@@ -144,15 +134,22 @@ def calibrate(
     if dry_run:
         say("dry run: nothing was published")
     else:
-        target = publish_scale(folder, bundles, fit, provenance.data, version)
-        published = open_bundle(target).manifest
-        say(
-            f"{name} {published.version} in {target}: vector fingerprint "
-            f"{published.vector_fingerprint[:8]} as before, nothing to index"
-        )
-        say(f"next: winnow models activate {name} {published.version} --store STORE")
+        published = _announced(publish_scale(folder, bundles, fit, provenance.data, version))
     if as_json:
         answer(_document(fit, student.manifest, published, provenance))
+
+
+def _announced(folder: Path) -> "Manifest":
+    """Says what was published, and what comes next."""
+    from model_store.bundle import open_bundle
+
+    manifest = open_bundle(folder).manifest
+    say(
+        f"{manifest.name} {manifest.version} in {folder}: vector fingerprint "
+        f"{manifest.vector_fingerprint[:8]} as before, nothing to index"
+    )
+    say(f"next: winnow models activate {manifest.name} {manifest.version} --store STORE")
+    return manifest
 
 
 def _show(fit: "ScaleFit", manifest: "Manifest") -> None:

@@ -27,6 +27,13 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     console.print(table)
 
 
+def figure(value: object) -> str:
+    """The cell of a figure; one that can't be taken is "undefined"."""
+    if value is None:
+        return "undefined"
+    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+
+
 def answer(document: Mapping[str, object] | Sequence[object]) -> None:
     """A JSON document for machines."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

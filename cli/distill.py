@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import answer, say, show
+from cli.options import Bundles, Device
 from cli.progress import progress_bar
 from model_store.registry import DEFAULT_ROOT
 
@@ -28,16 +29,12 @@ def distill(
         Path | None,
         typer.Option(help="where the paths of [data] and [transfer] start from; else the recipe's"),
     ] = None,
-    bundles: Annotated[
-        Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
-    ] = DEFAULT_ROOT,
+    bundles: Bundles = DEFAULT_ROOT,
     until: Annotated[
         str | None,
         typer.Option(help="last stage to take: a kind (labels), or one of it (labels:TEACHER)"),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, ...; else a GPU if there is one")
-    ] = None,
+    device: Device = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check the recipe, show what would be done and why")
     ] = False,

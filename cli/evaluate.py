@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.console import answer, console, say, show
+from cli.console import answer, console, figure, say, show
 from cli.judged import (
     Encoding,
     IdColumn,
@@ -19,23 +19,21 @@ from cli.judged import (
     TitleColumn,
     command_line,
 )
-from cli.progress import progress_bar
+from cli.options import Bundles
 from cli.scorers import (
     TEACHER,
     baseline_scorers,
     given_scorers,
     known_baselines,
     named_files,
+    served_scores,
+    torch_scores,
 )
 from model_store.manifest import Precision
-from model_store.registry import DEFAULT_ROOT, bundle_folder
+from model_store.registry import DEFAULT_ROOT
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from evaluation.assessment import Assessment, Scored
-    from evaluation.judgments import Judgments
     from evaluation.quality import Quality
 
 
@@ -51,9 +49,7 @@ def evaluate(
         str | None, typer.Option(help="score through this running service, by product id")
     ] = None,
     products: ProductsPath = None,
-    bundles: Annotated[
-        Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
-    ] = DEFAULT_ROOT,
+    bundles: Bundles = DEFAULT_ROOT,
     relevant_from: RelevantFrom = 2.0,
     threshold: Annotated[
         float | None,
@@ -119,6 +115,7 @@ def evaluate(
     JSON on standard output, tables for people on standard error.
     """
     from evaluation.assessment import AssessOptions, Scorer, assess, scored_by_all
+    from evaluation.judgments import JudgmentColumns
     from evaluation.quality import quality
     from evaluation.report_folder import check_report
     from evaluation.score_files import write_scores
@@ -130,16 +127,8 @@ def evaluate(
     lexical = known_baselines(baseline or [])
     if report is not None:
         check_report(report)
-    file = JudgedFile(
-        path=judgments,
-        products=products,
-        relevant_from=relevant_from,
-        encoding=encoding,
-        query_column=query_column,
-        id_column=id_column,
-        title_column=title_column,
-        relevance_column=relevance_column,
-    )
+    columns = JudgmentColumns(query_column, id_column, relevance_column, title_column)
+    file = JudgedFile(judgments, products, relevant_from, encoding, columns)
     every = file.read()
     judged = every.of_split(split) if split else every
     # Files are read before the student scores: a bad one should not cost minutes.
@@ -155,9 +144,9 @@ def evaluate(
         seed=seed,
     )
     scores, chosen = (
-        (_torch_scores(checkpoint, judged), 0.5)
+        (torch_scores(checkpoint, judged), 0.5)
         if checkpoint is not None
-        else _served_scores(model or "", bundles, url, precision, judged)
+        else served_scores(model or "", bundles, url, precision, judged)
     )
     if save_scores is not None:
         write_scores(save_scores, scores)
@@ -185,41 +174,6 @@ def evaluate(
     )
 
 
-def _served_scores(
-    model: str, bundles: Path, url: str | None, precision: Precision | None, judged: "Judgments"
-) -> "tuple[NDArray[np.float32], float]":
-    """Scores through a bundle or a service, and the default sort's threshold."""
-    from evaluation.scoring import bundle_scores, service_scores, service_threshold
-    from model_store.student import OnnxStudent
-    from service.cpus import available_cpus
-
-    name, _, version = model.partition("@")
-    if url:
-        with progress_bar() as on_progress:
-            return service_scores(url, name, judged, on_progress), service_threshold(url, name)
-    student = OnnxStudent.load(
-        bundle_folder(bundles, name, version or None),
-        threads=max(1, int(available_cpus())),
-        precision=precision,
-    )
-    with progress_bar() as on_progress:
-        scores = bundle_scores(student, judged, on_progress)
-    return scores, student.manifest.thresholds.default
-
-
-def _torch_scores(checkpoint: Path, judged: "Judgments") -> "NDArray[np.float32]":
-    from export.checkpoint import load_checkpoint
-    from export.scoring import score_tokens
-    from export.tokens import TokenRows
-
-    loaded = load_checkpoint(checkpoint)
-    return score_tokens(
-        loaded.student,
-        TokenRows(loaded.tokenizer, judged.queries, "query"),
-        TokenRows(loaded.tokenizer, judged.titles, "product"),
-    )
-
-
 def _show(found: "Quality", assessment: "Assessment", judgments: Path) -> None:
     from evaluation.report import (
         COMPARISON_COLUMNS,
@@ -237,7 +191,7 @@ def _show(found: "Quality", assessment: "Assessment", judgments: Path) -> None:
         for name, figure in student.figures.items()
         if figure is not None and not assessment.left_out
     }
-    rows = [(name, _figure(value), intervals.get(name, "")) for name, value in vars(found).items()]
+    rows = [(name, figure(value), intervals.get(name, "")) for name, value in vars(found).items()]
     show(f"{student.scorer} on {judgments.name}", ("figure", "value", "95 % interval"), rows)
     if len(assessment.scorers) > 1:
         pairs = f"{assessment.pairs:,} pairs that all have scored"
@@ -288,9 +242,3 @@ def _document(assessment: "Assessment") -> dict[str, object]:
         "agreement": whole["agreement"],
         "slices": whole["slices"],
     }
-
-
-def _figure(value: object) -> str:
-    return (
-        f"{value:.4f}" if isinstance(value, float) else "undefined" if value is None else str(value)
-    )

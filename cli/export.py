@@ -1,6 +1,5 @@
 """`winnow export`: a checkpoint becomes a published bundle."""
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,13 +8,14 @@ import typer
 
 from cli.console import answer, say, show
 from cli.judged import Split
+from cli.options import Bundles
 from cli.progress import progress_bar
 from model_store.registry import DEFAULT_ROOT
 
 if TYPE_CHECKING:
     from evaluation.judgments import Judgments
     from export.pairs import Pairs
-    from model_store.manifest import Manifest, OfflineMetrics, Thresholds
+    from model_store.manifest import Manifest, OfflineMetrics
     from model_store.student import OnnxStudent
 
 
@@ -28,9 +28,7 @@ def export(
     version: Annotated[
         str | None, typer.Option(help="version to publish; else the next whole number")
     ] = None,
-    bundles: Annotated[
-        Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
-    ] = DEFAULT_ROOT,
+    bundles: Bundles = DEFAULT_ROOT,
     judgments: Annotated[
         Path | None, typer.Option(help="judged pairs whose figures go into the manifest")
     ] = None,
@@ -66,7 +64,6 @@ def export(
     from export.checkpoint import load_checkpoint
     from export.pairs import PairColumns, read_pairs
     from model_store.bundle import open_bundle, revise
-    from model_store.manifest import Calibration
     from model_store.registry import activate, next_version
     from model_store.student import OnnxStudent
 
@@ -82,9 +79,6 @@ def export(
             Publication(
                 name=name,
                 version=version or next_version(bundles, name),
-                thresholds=_unset_thresholds(),
-                calibration=Calibration(),
-                metrics=[],
                 int8_product=int8_product,
             ),
         )
@@ -119,20 +113,13 @@ def _judgments(
     return judged.of_split(split) if split else judged
 
 
-def _unset_thresholds() -> "Thresholds":
-    """Keeps everything; replaced once the exported student has scored the validation pairs."""
-    from model_store.manifest import Thresholds
-
-    return Thresholds(default=0.0, price=0.0, sale=0.0, chosen_on="not chosen")
-
-
 def _calibrated(student: "OnnxStudent", pairs: "Pairs") -> dict[str, object]:
     """Score scale and thresholds, both from the pairs, as fields of a manifest."""
     from evaluation.calibration import fit_platt
     from evaluation.scoring import text_scores
     from evaluation.thresholds import RECALL_FLOORS, sort_thresholds
+    from model_store.calibration import calibrated
     from model_store.manifest import Calibration, Thresholds
-    from model_store.student import calibrated
 
     with progress_bar() as on_progress:  # the fresh bundle is not calibrated: these are raw scores
         raw = text_scores(student, pairs.queries, pairs.titles, on_progress)
@@ -150,24 +137,14 @@ def _calibrated(student: "OnnxStudent", pairs: "Pairs") -> dict[str, object]:
 def _metrics(
     student: "OnnxStudent", judged: "Judgments", path: Path, dataset: str, split: Split | None
 ) -> "OfflineMetrics":
-    from evaluation.quality import quality
+    from evaluation.quality import offline_metrics, quality
     from evaluation.scoring import bundle_scores
-    from model_store.manifest import OfflineMetrics
+    from model_store.digest import file_sha256
 
     with progress_bar() as on_progress:
         scores = bundle_scores(student, judged, on_progress)
     found = quality(judged, scores, student.manifest.thresholds.default)
-    return OfflineMetrics(
-        dataset=dataset or path.name,
-        split=split or "all",
-        dataset_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        pairs=found.pairs,
-        queries=found.queries,
-        negative_share=found.negative_share,
-        roc_auc=found.roc_auc,
-        neg_pr_auc=found.neg_pr_auc,
-        ndcg_at_10=found.ndcg_at_10,
-    )
+    return offline_metrics(found, dataset or path.name, split or "all", file_sha256(path))
 
 
 def _show(manifest: "Manifest", folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import answer, say, show
+from cli.options import Bundles, cpu_threads, refuse_given
 from cli.progress import progress_bar
 from indexing.catalogue import Format
 from model_store.registry import DEFAULT_ROOT, bundle_folder, find
@@ -38,9 +39,7 @@ def index(
         Path | None,
         typer.Option(help="in place of CATALOGUE: queries, one per line (.txt) or in a column"),
     ] = None,
-    bundles: Annotated[
-        Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")
-    ] = DEFAULT_ROOT,
+    bundles: Bundles = DEFAULT_ROOT,
     file_format: Annotated[
         Format | None, typer.Option("--format", help="where the file's extension does not tell")
     ] = None,
@@ -94,7 +93,6 @@ def index(
     from indexing.plan import plan, require_room
     from indexing.student import product_rows, query_rows
     from model_store.student import OnnxStudent
-    from service.cpus import available_cpus
 
     if ray is None and ray_workers is not None:
         raise typer.BadParameter("--ray-workers is for --ray ADDRESS: leave it out")
@@ -117,7 +115,7 @@ def index(
         )
     name, _, version = model.partition("@")
     bundle = bundle_folder(bundles, name, version or _version(bundles, name))
-    student = OnnxStudent.load(bundle, threads=threads or max(1, int(available_cpus())))
+    student = OnnxStudent.load(bundle, threads=cpu_threads(threads))
     encoder = product_rows(student) if queries is None else query_rows(student)
     with progress_bar() as on_progress:
         target = _open(store, dry_run=dry_run)
@@ -151,13 +149,8 @@ def _one_file(context: typer.Context, catalogue: Path | None, queries: Path | No
         raise typer.BadParameter(f"expected one of CATALOGUE and --queries FILE, got {both}")
     of_a_catalogue, of_queries = ("id_column", "title_column"), ("query_column", "text_column")
     of_the_other = of_a_catalogue if queries else of_queries
-    for name in of_the_other:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            raise typer.BadParameter(
-                f"--{name.replace('_', '-')} is for {'a catalogue' if queries else 'queries'}, "
-                f"but {file} holds {'queries' if queries else 'a catalogue'}: leave it out"
-            )
+    kinds = ("a catalogue", "queries") if queries else ("queries", "a catalogue")
+    refuse_given(context, of_the_other, f"{kinds[0]}, but {file} holds {kinds[1]}")
     return file
 
 

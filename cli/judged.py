@@ -1,6 +1,5 @@
 """The options by which commands are told where judged pairs are, and reading them."""
 
-import hashlib
 import shlex
 import sys
 from dataclasses import dataclass
@@ -9,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from model_store.digest import file_sha256
+
 if TYPE_CHECKING:
-    from evaluation.judgments import Judgments, ProductFile
+    from evaluation.judgments import JudgmentColumns, Judgments, ProductFile
 
 Split = Literal["train", "valid", "test"]
 SplitOrAll = Literal["train", "valid", "test", "all"]
@@ -27,7 +28,7 @@ TitleColumn = Annotated[str, typer.Option(help="in products, else in judgments")
 RelevanceColumn = Annotated[str, typer.Option(help="in judgments")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class JudgedFile:
     """What those options say."""
 
@@ -35,10 +36,7 @@ class JudgedFile:
     products: Path | None
     relevant_from: float
     encoding: str
-    query_column: str
-    id_column: str
-    title_column: str
-    relevance_column: str
+    columns: "JudgmentColumns"
 
     @property
     def product_file(self) -> "ProductFile | None":
@@ -47,7 +45,9 @@ class JudgedFile:
 
         if self.products is None:
             return None
-        return ProductFile(self.products, self.id_column, self.title_column, self.encoding)
+        return ProductFile(
+            self.products, self.columns.product_id, self.columns.title, self.encoding
+        )
 
     def read(self) -> "Judgments":
         """All judged pairs of the file.
@@ -55,22 +55,19 @@ class JudgedFile:
         Raises:
             InputFileError: as read_judgments.
         """
-        from evaluation.judgments import JudgmentColumns, read_judgments
+        from evaluation.judgments import read_judgments
 
         return read_judgments(
             self.path,
             relevant_from=self.relevant_from,
             products=self.product_file,
-            columns=JudgmentColumns(
-                self.query_column, self.id_column, self.relevance_column, self.title_column
-            ),
+            columns=self.columns,
             encoding=self.encoding,
         )
 
     def sha256(self) -> str:
         """Of the judgement file's bytes."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(self.path)
 
 
 def command_line() -> str:

@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 def label(
     teacher: Annotated[
-        Path, typer.Option(help="folder that `winnow teach` or `winnow teacher convert` wrote")
+        Path,
+        typer.Option(
+            help="folder that `winnow teach` or `winnow teacher convert` wrote, or a student's "
+            "checkpoint, which labels far more for the same time"
+        ),
     ],
     pairs: Annotated[Path, typer.Option(help="query, title: CSV, TSV or JSONL, also .gz")],
     out: Annotated[Path, typer.Option(help="folder of the labels, as labels/NAME")],
+    first: Annotated[
+        int | None,
+        typer.Option(help="label only so many pairs from the start; asked for more, it goes on"),
+    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="refuse a teacher that is not converted to int8")
     ] = False,
@@ -57,6 +65,8 @@ def label(
         raise typer.BadParameter("--ray-workers is for --ray ADDRESS: leave it out")
     if threads is not None and threads < 1:
         raise typer.BadParameter(f"--threads: expected 1 or more, got {threads}")
+    if first is not None and first < 1:
+        raise typer.BadParameter(f"--first: expected 1 or more, got {first}")
     if int8:
         _require_int8(teacher)
     scorer = open_scorer(teacher, device if ray is None else "cpu", threads)
@@ -72,6 +82,7 @@ def label(
             score,
             out,
             on_progress,
+            first,
         )
     rate = report.labelled / report.seconds if report.seconds else 0.0
     before = report.rows - report.labelled

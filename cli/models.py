@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from cli.console import answer, say, show
+from cli.options import Bundles
 from model_store.registry import DEFAULT_ROOT
 
 app = typer.Typer(help="Published students: list, show, verify, activate, roll back.")
 
 Name = Annotated[str, typer.Argument(help="name of the student")]
-Bundles = Annotated[Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 Store = Annotated[
     str,

@@ -6,14 +6,12 @@ from typing import Annotated
 import typer
 
 from cli.console import answer, say, show
+from cli.options import Device, HubEncoder, SaveEvery
 from cli.progress import progress_bar
 
 
 def pretrain(
-    encoder: Annotated[
-        str,
-        typer.Option(help="folder of a BERT-type checkpoint, or OWNER/NAME[@REVISION] on the hub"),
-    ],
+    encoder: HubEncoder,
     texts: Annotated[
         list[Path],
         typer.Option(help="CSV, TSV or JSONL (also .gz), or .txt with a text per line; repeatable"),
@@ -39,12 +37,8 @@ def pretrain(
     held_out: Annotated[float, typer.Option(help="share of the texts to report the loss on")] = (
         0.05
     ),
-    save_every: Annotated[
-        int, typer.Option(help="steps between states from which a stopped run goes on")
-    ] = 200,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, ...; else a GPU where there is one")
-    ] = None,
+    save_every: SaveEvery = 200,
+    device: Device = None,
     encoding: Annotated[str, typer.Option(help="of the files")] = "utf-8-sig",
     seed: int = 0,
     as_json: Annotated[bool, typer.Option("--json", help="the losses on standard output")] = False,

@@ -1,4 +1,8 @@
-"""The scorers that `winnow evaluate` holds a student against: from files, and without a model."""
+"""The scorers of `winnow evaluate`: the student, and what it is held against.
+
+The student scores as a bundle, through a service or in PyTorch; others come from files, or need no
+model.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +12,50 @@ import typer
 
 from cli.console import console
 from cli.judged import JudgedFile
+from cli.options import cpu_threads
+from cli.progress import progress_bar
+from model_store.manifest import Precision
+from model_store.registry import bundle_folder
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from evaluation.assessment import Scorer
     from evaluation.baselines import Baseline
     from evaluation.judgments import Judgments
 
 TEACHER = "teacher"
+
+
+def served_scores(
+    model: str, bundles: Path, url: str | None, precision: Precision | None, judged: "Judgments"
+) -> "tuple[NDArray[np.float32], float]":
+    """Scores through a bundle or a service, and the default sort's threshold."""
+    from evaluation.scoring import bundle_scores, service_scores, service_threshold
+    from model_store.student import OnnxStudent
+
+    name, _, version = model.partition("@")
+    if url:
+        with progress_bar() as on_progress:
+            return service_scores(url, name, judged, on_progress), service_threshold(url, name)
+    student = OnnxStudent.load(
+        bundle_folder(bundles, name, version or None),
+        threads=cpu_threads(),
+        precision=precision,
+    )
+    with progress_bar() as on_progress:
+        scores = bundle_scores(student, judged, on_progress)
+    return scores, student.manifest.thresholds.default
+
+
+def torch_scores(checkpoint: Path, judged: "Judgments") -> "NDArray[np.float32]":
+    """Probabilities of a checkpoint in PyTorch."""
+    from export.checkpoint import load_checkpoint
+    from export.scoring import score_pairs
+
+    loaded = load_checkpoint(checkpoint)
+    return score_pairs(loaded.student, loaded.tokenizer, judged)
 
 
 def named_files(given: Sequence[str]) -> dict[str, Path]:

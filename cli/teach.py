@@ -1,4 +1,4 @@
-"""`winnow teach`: judged pairs and a pretrained encoder in, a teacher out."""
+"""`winnow teach`: judged pairs in, a teacher out: of a pretrained encoder, or of words alone."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,39 +6,50 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.console import answer, say, show
+from cli.options import (
+    Device,
+    GradeScale,
+    RelevantGrade,
+    SaveEvery,
+    TrainingPairs,
+    ValidationPairs,
+    refuse_given,
+)
 from cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from distill.graded_pairs import Grades
+    from distill.lexical_options import LexicalOptions
+    from distill.lexical_teach import TaughtLexical
     from distill.teach import Taught
     from export.pairs import PairColumns, Pairs
 
 Loss = Literal["pointwise", "ranknet", "listnet", "listmle", "approxndcg"]
 
+# Options that say something of one architecture alone.
+_OF_CROSS_ENCODER = (
+    *("encoder", "loss", "epochs", "batch_size", "learning_rate", "head_learning_rate", "warm_up"),
+    *("weight_decay", "layer_decay", "clip", "pair_tokens", "pooling", "head_layers", "dropout"),
+    *("keep_best_by", "list_size", "top_grade", "save_every", "device"),
+)
+_OF_LEXICAL = ("products", "models", "rounds", "threads")
+
 
 def teach(
-    encoder: Annotated[
-        str,
-        typer.Option(help="folder of a BERT-type checkpoint, or OWNER/NAME[@REVISION] on the hub"),
-    ],
-    pairs: Annotated[
-        Path, typer.Option(help="query, title, target in [0, 1]: CSV, TSV or JSONL, also .gz")
-    ],
+    context: typer.Context,
+    pairs: TrainingPairs,
     out: Annotated[Path, typer.Option(help="teacher's folder to write; must not exist")],
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            help="pairs to validate on; else the valid split of --pairs, whose test split is unused"
-        ),
-    ] = None,
-    grades: Annotated[
+    architecture: Annotated[
+        Literal["cross-encoder", "lexical"],
+        typer.Option(help="a network that reads both texts, or trees on what their words share"),
+    ] = "cross-encoder",
+    encoder: Annotated[
         str | None,
-        typer.Option(help="LOWEST:HIGHEST of the target column, such as 1:3; becomes 0 to 1"),
+        typer.Option(help="folder of a BERT-type checkpoint, or OWNER/NAME[@REVISION] on the hub"),
     ] = None,
-    relevant_from: Annotated[
-        float | None,
-        typer.Option(help="lowest target, or grade, that counts as relevant; else the middle"),
-    ] = None,
+    validation: ValidationPairs = None,
+    grades: GradeScale = None,
+    relevant_from: RelevantGrade = None,
     binary: Annotated[
         bool, typer.Option("--binary", help="learn relevant or not in place of graded targets")
     ] = False,
@@ -72,12 +83,17 @@ def teach(
     top_grade: Annotated[
         float, typer.Option(help="listwise and nDCG: the grade of target 1, gain 2^grade - 1")
     ] = 1.0,
-    save_every: Annotated[
-        int, typer.Option(help="steps between states from which a stopped run goes on")
-    ] = 200,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, ...; else a GPU where there is one")
+    save_every: SaveEvery = 200,
+    device: Device = None,
+    products: Annotated[
+        Path | None,
+        typer.Option(help="lexical: more titles of the catalogue, in --title-column, or .txt"),
     ] = None,
+    models: Annotated[
+        int, typer.Option(help="lexical: models of different seeds; the teacher is their mean")
+    ] = 3,
+    rounds: Annotated[int, typer.Option(help="lexical: trees of a model at most")] = 600,
+    threads: Annotated[int | None, typer.Option(help="lexical: else one per CPU")] = None,
     query_column: str = "query",
     title_column: str = "title",
     target_column: str = "target",
@@ -85,20 +101,39 @@ def teach(
     seed: int = 0,
     as_json: Annotated[bool, typer.Option("--json", help="the epochs on standard output")] = False,
 ) -> None:
-    """Fine-tune a cross-encoder on judged pairs; keeps the best epoch.
+    """Teach relevance from judged pairs: fine-tune a cross-encoder, or grow trees on their words.
 
-    A run that was stopped goes on when the same command is given again, and ends with the same
-    weights. Two teachers with other seeds or encoders are stacked by giving both to `winnow
-    label` and `winnow train`. Needs the extra `train` (torch).
+    Of a cross-encoder (--encoder) the best epoch is kept. A run that was stopped goes on when the
+    same command is given again, and ends with the same weights. A lexical teacher (--architecture
+    lexical) takes seconds, and sees letters where the other sees pieces of words: stacked, they are
+    better than either. Teachers are stacked by giving all of them to `winnow label` and `winnow
+    train`. Needs the extra `train` (torch).
     """
-    from distill.graded_pairs import Grades, parse_grades
+    from distill.graded_pairs import parse_grades
+    from distill.lexical_options import LexicalOptions
     from distill.pretrained import encoder_folder
     from distill.teach import teach as run_teaching
     from distill.teach_options import TeachOptions
     from export.pairs import PairColumns
 
-    scale = Grades(0.0, 1.0) if grades is None else parse_grades(grades)
-    middle = (scale.lowest + scale.highest) / 2
+    scale = parse_grades(grades)
+    columns = PairColumns(query_column, title_column, target_column)
+    if architecture == "lexical":
+        refuse_given(context, _OF_CROSS_ENCODER, "--architecture cross-encoder")
+        trees = LexicalOptions(
+            seed=seed,
+            models=models,
+            rounds=rounds,
+            relevant_from=scale.relevant_from(relevant_from),
+            binary=binary,
+        )
+        learn, check = _pairs(pairs, validation, columns, scale, encoding)
+        titles = _titles(products, title_column, encoding)
+        _tell_lexical(_teach_lexical(learn, check, titles, out, trees, threads), as_json=as_json)
+        return
+    refuse_given(context, _OF_LEXICAL, "--architecture lexical")
+    if encoder is None:
+        raise typer.BadParameter("--encoder: expected a folder or OWNER/NAME for a cross-encoder")
     options = TeachOptions(
         loss=loss,
         seed=seed,
@@ -114,16 +149,14 @@ def teach(
         pooling=pooling,
         head_layers=1 if head_layers == 1 else 2,
         dropout=dropout,
-        relevant_from=scale.target(middle if relevant_from is None else relevant_from),
+        relevant_from=scale.relevant_from(relevant_from),
         binary=binary,
         keep_best_by=keep_best_by,
         list_size=list_size,
         top_grade=top_grade,
         save_every=save_every,
     )
-    columns = PairColumns(query_column, title_column, target_column)
     learn, check = _pairs(pairs, validation, columns, scale, encoding)
-    say(f"{len(learn):,} pairs to learn from, {len(check):,} to validate on")
     folder = encoder_folder(encoder)
     with progress_bar() as on_progress:
         taught = run_teaching(folder, learn, check, out, options, on_progress, device)
@@ -139,8 +172,44 @@ def _pairs(
 
     given = read_graded_pairs(path, columns, grades, encoding)
     if validation is None:
-        return split_by_query(given)
-    return given, read_graded_pairs(validation, columns, grades, encoding)
+        learn, check = split_by_query(given)
+    else:
+        learn, check = given, read_graded_pairs(validation, columns, grades, encoding)
+    say(f"{len(learn):,} pairs to learn from, {len(check):,} to validate on")
+    return learn, check
+
+
+def _titles(products: Path | None, title_column: str, encoding: str) -> list[str]:
+    """Titles of the catalogue that no pair need have."""
+    from distill.texts import read_texts
+
+    return [] if products is None else read_texts([products], [title_column], encoding)
+
+
+def _teach_lexical(
+    pairs: "Pairs",
+    validation: "Pairs",
+    titles: list[str],
+    out: Path,
+    options: "LexicalOptions",
+    threads: int | None,
+) -> "TaughtLexical":
+    from distill.lexical_teach import teach_lexical
+
+    with progress_bar() as on_progress:
+        return teach_lexical(pairs, validation, titles, out, options, on_progress, threads)
+
+
+def _tell_lexical(taught: "TaughtLexical", *, as_json: bool) -> None:
+    figures = {"roc_auc": taught.roc_auc, "ndcg_at_10": taught.ndcg_at_10}
+    if as_json:
+        answer(figures | {"models": [vars(model) for model in taught.models]})
+    show(
+        f"lexical teacher {taught.folder}: validation ROC-AUC {taught.roc_auc:.4f}, nDCG@10 "
+        f"{taught.ndcg_at_10:.4f}",
+        ("seed of the model", "rounds", "validation ROC-AUC"),
+        [(model.seed, model.rounds, f"{model.roc_auc:.4f}") for model in taught.models],
+    )
 
 
 def _tell(taught: "Taught", *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.console import answer, say, show
+from cli.console import answer, figure, say, show
 from cli.judged import (
     Encoding,
     IdColumn,
@@ -18,6 +18,7 @@ from cli.judged import (
     Split,
     TitleColumn,
 )
+from cli.options import GradeScale, RelevantGrade, cpu_threads
 from cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -36,14 +37,8 @@ def convert(
     pairs: Annotated[
         Path, typer.Option(help="validation pairs: query, title, target in [0, 1] or graded")
     ],
-    grades: Annotated[
-        str | None,
-        typer.Option(help="LOWEST:HIGHEST of the target column, such as 1:3; becomes 0 to 1"),
-    ] = None,
-    relevant_from: Annotated[
-        float | None,
-        typer.Option(help="lowest target, or grade, that counts as relevant; else the middle"),
-    ] = None,
+    grades: GradeScale = None,
+    relevant_from: RelevantGrade = None,
     precision: Annotated[Literal["int8", "float32"], typer.Option(help="of the weights")] = "int8",
     split: Annotated[Split | None, typer.Option(help="only the queries of this split")] = None,
     query_column: str = "query",
@@ -60,33 +55,32 @@ def convert(
     """
     import numpy as np
 
-    from distill.graded_pairs import Grades, parse_grades, read_graded_pairs
+    from distill.graded_pairs import parse_grades, read_graded_pairs
     from distill.teacher import load_teacher
     from distill.teacher_conversion import convert_teacher
     from evaluation.judgments import split_of
     from export.pairs import PairColumns
 
-    scale = Grades(0.0, 1.0) if grades is None else parse_grades(grades)
+    scale = parse_grades(grades)
     columns = PairColumns(query_column, title_column, target_column)
     given = read_graded_pairs(pairs, columns, scale, encoding)
     if split is not None:
         rows = [row for row, query in enumerate(given.queries) if split_of(query) == split]
         given = given.take(np.array(rows, dtype=np.int64))
-    middle = (scale.lowest + scale.highest) / 2
     say(f"{teacher}: {len(given):,} pairs, in PyTorch and as {precision} graph")
     found = convert_teacher(
         load_teacher(teacher, "cpu"),
         given,
         out,
         precision=precision,
-        threads=_threads(threads),
-        relevant_from=scale.target(middle if relevant_from is None else relevant_from),
+        threads=cpu_threads(threads),
+        relevant_from=scale.relevant_from(relevant_from),
     )
     figures = {name: value for name, value in vars(found).items() if name != "folder"}
     figures["faster"] = found.onnx_pairs_per_s / found.torch_pairs_per_s
     if as_json:
         answer(figures)
-    table = [(name, _figure(value)) for name, value in figures.items()]
+    table = [(name, figure(value)) for name, value in figures.items()]
     show(f"teacher {found.folder}", ("figure", "value"), table)
 
 
@@ -120,19 +114,12 @@ def score(
     split), in the order of the judgements.
     """
     from distill.stack import stacked_probability
+    from evaluation.judgments import JudgmentColumns
     from evaluation.quality import quality
     from evaluation.score_files import write_scores
 
-    judged = JudgedFile(
-        path=judgments,
-        products=products,
-        relevant_from=relevant_from,
-        encoding=encoding,
-        query_column=query_column,
-        id_column=id_column,
-        title_column=title_column,
-        relevance_column=relevance_column,
-    ).read()
+    columns = JudgmentColumns(query_column, id_column, relevance_column, title_column)
+    judged = JudgedFile(judgments, products, relevant_from, encoding, columns).read()
     if split:
         judged = judged.of_split(split)
     logits = [
@@ -154,7 +141,7 @@ def score(
     show(
         f"{len(judged):,} pairs of {judgments.name}",
         ("teacher", *shown),
-        [(name, *(_figure(found[one]) for one in shown)) for name, found in figures.items()],
+        [(name, *(figure(found[one]) for one in shown)) for name, found in figures.items()],
     )
 
 
@@ -166,7 +153,7 @@ def _logits(
 
     from distill.teacher_onnx import open_teacher
 
-    teacher = open_teacher(folder, device, _threads(threads))
+    teacher = open_teacher(folder, device, cpu_threads(threads))
     chunk = 1024
     parts = []
     with progress_bar() as on_progress:
@@ -176,15 +163,3 @@ def _logits(
             parts.append(teacher.logits(queries[start:end], titles[start:end]))
         on_progress(folder.name, len(queries), len(queries))
     return np.concatenate(parts)
-
-
-def _threads(told: int | None) -> int:
-    from service.cpus import available_cpus
-
-    return told or max(1, int(available_cpus()))
-
-
-def _figure(value: object) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:,.4f}" if isinstance(value, float) else str(value)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.console import answer, say, show
+from cli.options import refuse_given
 from cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -135,13 +136,10 @@ def transfer(
 
 def _refuse_other_options(context: typer.Context, logs: Path | None) -> None:
     """Options that would say nothing about what is asked for are refused."""
-    for name in _FOR_QUERIES if logs else _FOR_LOGS:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            where = "made from queries, not from logs" if logs else "from --logs"
-            raise typer.BadParameter(
-                f"--{name.replace('_', '-')} is for pairs {where}: leave it out"
-            )
+    if logs:
+        refuse_given(context, _FOR_QUERIES, "pairs made from queries, not from logs")
+    else:
+        refuse_given(context, _FOR_LOGS, "pairs from --logs")
 
 
 def _from_queries(

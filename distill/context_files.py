@@ -4,7 +4,7 @@ pairs.csv       query, title, target (and hard): to train on
 evaluate/       tables with a query and a title in each row, copied with the texts of serving
 catalogue.csv   product_id, title: to index
 queries.csv     query, text: rows of these queries are stored under `query`, encoded from `text`
-context.json    options, hashes of the pairs, counts
+context.json    options, hashes of the pairs, whose labels their targets are, counts
 
 A row of pairs says what the graph knew: query_known and product_known are 1 or 0.
 """
@@ -101,6 +101,7 @@ def write_context(
             "training": asdict(training),
             "pairs": inputs.training.source,
             "pairs_sha256": inputs.training.sha256,
+            "labels": inputs.training.facts,
             "edges": len(graph),
             "queries": len(graph.queries),
             "products": len(graph.products),
@@ -116,15 +117,17 @@ def write_context(
 
 def _write_training(graph: Graph, pairs: Pairs, training: TrainingContext, path: Path) -> Written:
     found = pairs_in_context(graph, pairs, training)
+    kept = found.pairs  # not all of `pairs`: some are the graph's alone
     columns = ["query", "title", "target", *_KNOWN]
-    numbers = [pairs.targets] if pairs.hard is None else [pairs.targets, pairs.hard]
-    if pairs.hard is not None:
+    numbers = [kept.targets]
+    if kept.hard is not None:
         columns.insert(3, "hard")
+        numbers.append(kept.hard)
     cells = zip(*(each.tolist() for each in numbers), strict=True)
     lines = (
         (query, title, *("" if np.isnan(number) else f"{number:.7g}" for number in row), *known)
         for query, title, row, known in zip(
-            found.pairs.queries, found.pairs.titles, cells, _known(found), strict=True
+            kept.queries, kept.titles, cells, _known(found), strict=True
         )
     )
     _write(path, columns, lines)

@@ -1,6 +1,5 @@
 """A student that goes on from a checkpoint: fine-tuning on judgements, or a second objective."""
 
-import hashlib
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from distill.errors import TrainingRefused
 from distill.options import TrainOptions
 from distill.start import Start
 from export.checkpoint import STUDENT_FILE, WEIGHTS_FILE, Facts, load_checkpoint
+from model_store.digest import file_sha256
 
 # How a student is made anew: a checkpoint has been made already.
 _OF_A_NEW_STUDENT = (
@@ -72,7 +72,4 @@ def kind_of(folder: Path) -> str:
 def weights_sha256(folder: Path) -> str | None:
     """sha256 of a checkpoint's weights; None where it has none."""
     path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path) if path.is_file() else None

@@ -1,17 +1,13 @@
 """Judged pairs with grades of any scale, as soft targets: a grade's place on its scale."""
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from distill.errors import TrainingRefused
-from evaluation.errors import InputFileError
-from evaluation.tables import ENCODING, rows
+from evaluation.tables import ENCODING, Row
 from export.errors import PairsRefused
-from export.pairs import PairColumns, Pairs
+from export.pairs import PairColumns, Pairs, read_pairs
 
 
 @dataclass(frozen=True)
@@ -37,13 +33,19 @@ class Grades:
         """The grade's place on the scale: 0 at its lower end, 1 at its upper."""
         return (grade - self.lowest) / (self.highest - self.lowest)
 
+    def relevant_from(self, told: float | None) -> float:
+        """The target from which a pair counts as relevant: of the grade told, else the middle."""
+        return self.target((self.lowest + self.highest) / 2 if told is None else told)
 
-def parse_grades(text: str) -> Grades:
-    """The scale that "1:3" means.
+
+def parse_grades(text: str | None) -> Grades:
+    """The scale that "1:3" means; that of targets, 0 to 1, where none is named.
 
     Raises:
         TrainingRefused: anything else.
     """
+    if text is None:
+        return Grades(0.0, 1.0)
     lowest, colon, highest = text.partition(":")
     try:
         return Grades(float(lowest), float(highest if colon else "nan"))
@@ -62,24 +64,14 @@ def read_graded_pairs(
         PairsRefused: the file can't be read, or a row lacks a query, a title or a grade on the
             scale; the text names the line.
     """
-    queries: list[str] = []
-    titles: list[str] = []
-    targets: list[float] = []
-    try:
-        for row in rows(path, encoding):
-            queries.append(row.text(columns.query))
-            titles.append(row.text(columns.title))
-            grade = row.number(columns.target)
-            if not grades.lowest <= grade <= grades.highest:
-                raise PairsRefused(
-                    f"{row.place}: expected {columns.target!r} from {grades.lowest:g} to "
-                    f"{grades.highest:g}, got {grade:g}: name the whole scale of the grades"
-                )
-            targets.append(grades.target(grade))
-    except InputFileError as error:
-        raise PairsRefused(str(error)) from error
-    if not queries:
-        raise PairsRefused(f"{path.name}: expected at least one pair, found none")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Pairs(path.name, sha256, queries, titles, np.array(targets, dtype=np.float32))
+
+    def target(row: Row, column: str) -> float:
+        grade = row.number(column)
+        if not grades.lowest <= grade <= grades.highest:
+            raise PairsRefused(
+                f"{row.place}: expected {column!r} from {grades.lowest:g} to "
+                f"{grades.highest:g}, got {grade:g}: name the whole scale of the grades"
+            )
+        return grades.target(grade)
+
+    return read_pairs(path, columns, encoding, target)

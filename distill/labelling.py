@@ -4,8 +4,6 @@ Every shard is scored by one call with its own pairs, so its bytes don't depend 
 stopped, on which machine of several scored it, or on the shards beside it.
 """
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +26,10 @@ from distill.labels import (
     read_shard,
     shard_path,
 )
+from distill.lock import locked
+from distill.teacher_file import teacher_kind
 from distill.transfer_options import OnProgress
+from distill.whole_file import written_whole
 
 if TYPE_CHECKING:
     from distill.teacher import PairScorer  # torch comes with it, which labelling by ONNX has not
@@ -55,7 +56,7 @@ ScoreShards = Callable[[Iterator[Shard]], Iterator[ShardLogits]]
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What a job did; the pairs of shards that were there before are not among `labelled`."""
+    """What a job did: `rows` pairs have labels now, `labelled` of them new ones."""
 
     folder: Path
     rows: int
@@ -70,8 +71,9 @@ def label(
     score: ScoreShards,
     out: Path,
     on_progress: OnProgress,
+    most: int | None = None,
 ) -> LabelReport:
-    """Writes the teacher's logits of all pairs to the folder `out`; goes on where it was stopped.
+    """Writes the teacher's logits of pairs to the folder `out`; goes on where it was stopped.
 
     Args:
         pairs: what is labelled, streamed.
@@ -80,6 +82,8 @@ def label(
         score: `score_here(scorer)`, or the like on other machines.
         out: a new folder, or one of an earlier run with the same pairs and teacher.
         on_progress: told of every shard.
+        most: so many pairs from the start of the file, to the end of the last one's shard; None:
+            all. Asked for more later, the job goes on behind them.
 
     Raises:
         LabelsRefused: the folder belongs to other pairs or another teacher, another job is at work
@@ -90,7 +94,8 @@ def label(
     file = _described(pairs, teacher, teacher_sha256)
     _open_folder(out, file)
     with _locked(out):
-        missing = _missing(out, file)
+        wanted = file.shards_of(most)
+        missing = _missing(out, file, wanted)
         total = sum(file.shard_rows(shard) for shard in missing)
         labelled = 0
         on_progress("label", 0, total)
@@ -107,22 +112,23 @@ def label(
                 f"{pairs.path.name} was written to while it was labelled: label it into a new "
                 "folder once it is complete"
             )
-    return LabelReport(out, file.rows, labelled, time.monotonic() - started)
+    rows = sum(file.shard_rows(shard) for shard in wanted)
+    return LabelReport(out, rows, labelled, time.monotonic() - started)
 
 
 def open_scorer(
     folder: Path, device: str | None = None, threads: int | None = None
 ) -> "PairScorer":
-    """A teacher of either kind, on `threads` threads of the CPU; None for all.
+    """A teacher of any kind, on `threads` threads of the CPU; None for all.
 
     Raises:
         TeacherRefused: no whole teacher there, or no such device.
     """
-    from distill.teacher_onnx import OnnxTeacher, open_teacher  # noqa: PLC0415 (as torch, below)
+    from distill.teacher_onnx import open_teacher  # noqa: PLC0415 (as torch, below)
 
     scorer = open_teacher(folder, device, threads)
-    if threads is not None and not isinstance(scorer, OnnxTeacher):
-        import torch  # noqa: PLC0415 (which a converted teacher never needs)
+    if threads is not None and teacher_kind(folder) in ("cross-encoder", "student"):
+        import torch  # noqa: PLC0415 (which the other kinds never need)
 
         torch.set_num_threads(threads)
     return scorer
@@ -189,7 +195,8 @@ def _open_folder(out: Path, file: LabelsFile) -> None:
             out.mkdir(parents=True, exist_ok=True)
             if any(each.suffix == ".npy" for each in out.iterdir()):
                 raise LabelsRefused(f"{out}: has shards but no {LABELS_FILE}: name a new folder")
-            _write_whole(path, f"{file.model_dump_json(indent=2)}\n".encode())
+            with written_whole(path) as unfinished:
+                unfinished.write_text(f"{file.model_dump_json(indent=2)}\n", encoding="utf-8")
         except OSError as error:
             raise LabelsRefused(f"{out}: can't be written: {error.strerror or error}") from error
         return
@@ -210,21 +217,16 @@ def _open_folder(out: Path, file: LabelsFile) -> None:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """One job per folder; the lock goes with the process, however it ends."""
-    with (out / LABELS_FILE).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LabelsRefused(
-                f"{out}: another job is labelling into this folder: let it finish"
-            ) from error
+    """One job per folder."""
+    busy = LabelsRefused(f"{out}: another job is labelling into this folder: let it finish")
+    with (out / LABELS_FILE).open("rb") as file, locked(file, busy):
         yield
 
 
-def _missing(out: Path, file: LabelsFile) -> list[int]:
-    """Shards to score; those that are there are looked at, not taken on trust."""
+def _missing(out: Path, file: LabelsFile, wanted: range) -> list[int]:
+    """Shards to score of those wanted; those that are there are looked at, not taken on trust."""
     missing = []
-    for shard in range(file.shards):
+    for shard in wanted:
         if shard_path(out, shard).exists():
             read_shard(out, shard, file.shard_rows(shard))
         else:
@@ -246,18 +248,5 @@ def _write(out: Path, scored: ShardLogits, expected_rows: int) -> None:
     if scored.logits.shape != (expected_rows,):
         return  # counted by `label`: the file has grown or shrunk
     path = shard_path(out, scored.number)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("wb") as file:
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:
         np.save(file, scored.logits.astype(np.float32, copy=False))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from distill.errors import LabelsRefused
-from distill.transfer_file import BEHAVIOUR_COLUMN, file_sha256
+from distill.stack import stacked_probability
+from distill.transfer_file import BEHAVIOUR_COLUMN
 from evaluation.tables import ENCODING, Row, rows
 from export.pairs import Pairs
+from model_store.digest import file_sha256
 
 LABELS_FILE = "labels.json"
 SHARD_SIZE = 4096
@@ -72,6 +74,11 @@ class LabelsFile(BaseModel):
     def shards(self) -> int:
         """How many shards hold all rows."""
         return -(-self.rows // self.shard_size)
+
+    def shards_of(self, most: int | None) -> range:
+        """The shards that the first `most` rows lie in; None: all."""
+        wanted = self.rows if most is None else min(most, self.rows)
+        return range(-(-wanted // self.shard_size))
 
     def shard_rows(self, shard: int) -> int:
         """Rows of a shard, counted from 0."""
@@ -132,35 +139,8 @@ def read_labels(folder: Path, most: int | None = None) -> NDArray[np.float32]:
         LabelsRefused: the folder holds no labels, or a shard of these rows is missing or damaged.
     """
     file = read_labels_file(folder)
-    wanted = file.rows if most is None else min(most, file.rows)
-    shards = range(-(-wanted // file.shard_size))
-    parts = [read_shard(folder, shard, file.shard_rows(shard)) for shard in shards]
-    return np.concatenate([*parts, np.empty(0, np.float32)])[:wanted]
-
-
-def soft_targets(logits: Sequence[NDArray[np.float32]], temperature: float) -> NDArray[np.float32]:
-    """Mean over teachers of sigmoid(logit / T), float32 [n] in [0, 1].
-
-    BERT2DNN, sections III-C and IV: the softmax over a teacher's two logits, each divided by T, is
-    the sigmoid of their difference divided by T; stacked teachers are averaged as probabilities.
-
-    logits: log odds of relevance, [n] of each teacher
-
-    Raises:
-        LabelsRefused: no teacher, different lengths, or a temperature that is not above 0.
-    """
-    if not logits or len({each.shape for each in logits}) != 1 or logits[0].ndim != 1:
-        raise LabelsRefused(
-            "expected logits [n] of one or more teachers for the same n pairs, got "
-            f"{[list(each.shape) for each in logits]}"
-        )
-    if not 0.0 < temperature < np.inf:
-        raise LabelsRefused(f"expected a temperature above 0, got {temperature}")
-    total = np.zeros(len(logits[0]), dtype=np.float64)
-    for each in logits:
-        # tanh never overflows, as exp of a large logit at a small temperature would.
-        total += 0.5 + 0.5 * np.tanh(each.astype(np.float64) / (2.0 * temperature))
-    return (total / len(logits)).astype(np.float32)
+    parts = [read_shard(folder, shard, file.shard_rows(shard)) for shard in file.shards_of(most)]
+    return np.concatenate([*parts, np.empty(0, np.float32)])[:most]
 
 
 def read_soft_pairs(
@@ -190,7 +170,7 @@ def read_soft_pairs(
     sha256 = pairs_sha256(pairs)
     for folder, file in zip(labels, files, strict=True):
         _check_same_pairs(folder, file, pairs, sha256)
-    targets = soft_targets([read_labels(folder, most) for folder in labels], temperature)
+    targets = stacked_probability([read_labels(folder, most) for folder in labels], temperature)
     queries: list[str] = []
     titles: list[str] = []
     known: dict[str, str] = {}  # one string per text: a query stands in many rows, a title too

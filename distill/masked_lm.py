@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput
@@ -115,15 +116,16 @@ def pretrain(
     result = Pretrained(out, loss_before, head_was_new, best, epochs)
     facts = _facts(encoder, texts, options, whole.limit, result)
 
-    def write(folder: Path) -> None:
-        with quiet_transformers():
-            model.to("cpu").save_pretrained(folder)
-        tokenizer.save(str(folder / TOKENIZER_FILE))
-        text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
-        (folder / PRETRAINING_FILE).write_text(text, encoding="utf-8")
-
-    run.finish(write)
+    run.finish(lambda folder: _save(model, tokenizer, facts, folder))
     return result
+
+
+def _save(model: Any, tokenizer: Tokenizer, facts: Facts, folder: Path) -> None:
+    with quiet_transformers():
+        model.to("cpu").save_pretrained(folder)
+    tokenizer.save(str(folder / TOKENIZER_FILE))
+    text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
+    (folder / PRETRAINING_FILE).write_text(text, encoding="utf-8")
 
 
 class _Learner:

@@ -71,13 +71,7 @@ class MaskedTexts:
             TrainingRefused: the limit is beyond the encoder's positions.
         """
         self._masking, self._pad = masking, pad
-        named = [tokenizer.token_to_id(token) for token in _MASK_TOKENS]
-        self._mask_id = next((token for token in named if token is not None), -1)
-        if self._mask_id < 0:
-            raise EncoderRefused(
-                f"expected a tokenizer with {' or '.join(_MASK_TOKENS)}, got one without: it "
-                "belongs to no masked language model"
-            )
+        self._mask_id = _mask_id(tokenizer)
         if limit is not None and most is not None and limit > most:
             raise TrainingRefused(
                 f"text_tokens: expected at most {most} (positions of the encoder), got {limit}"
@@ -156,6 +150,17 @@ def chosen_tokens(
     order = generator.permutation(len(sizes))
     before = np.cumsum(sizes[order]) - sizes[order]
     return places[np.isin(unit, order[before < enough])]
+
+
+def _mask_id(tokenizer: Tokenizer) -> int:
+    named = [tokenizer.token_to_id(token) for token in _MASK_TOKENS]
+    found = next((token for token in named if token is not None), None)
+    if found is None:
+        raise EncoderRefused(
+            f"expected a tokenizer with {' or '.join(_MASK_TOKENS)}, got one without: it belongs "
+            "to no masked language model"
+        )
+    return found
 
 
 def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:

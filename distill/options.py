@@ -6,13 +6,13 @@ from typing import Literal
 
 from distill.errors import TrainingRefused
 from distill.objectives import Objective, Pointwise
+from distill.ranges import above_0_below_1, at_least
 
 _LEAST = {"seed": 0, "epochs": 1, "patience": 1, "batch_size": 1}
 _LEAST |= {"minimum_frequency": 1, "layers": 1, "query_tokens": 1, "product_tokens": 1}
 _LEAST |= {"maximum_vocabulary": 1, "codes": 1, "validate_every": 1, "save_minutes": 0}
 _CHOICES = {"tokenizer": ("cwub", "wordpiece"), "pooling": ("mean", "cls")}
 _CHOICES |= {"schedule": ("linear", "constant")}
-_POSITIVE = ("learning_rate", "encoder_learning_rate")
 _MOST_TOKENS = 4096  # what a manifest allows
 
 
@@ -68,20 +68,13 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise TrainingRefused(f"{name}: expected at least {least}, got {value}")
+        at_least(self, _LEAST)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise TrainingRefused(
                     f"{name}: expected {' or '.join(choices)}, got {getattr(self, name)!r}"
                 )
-        for name in _POSITIVE:
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise TrainingRefused(
-                    f"{name}: expected above 0 and below 1, got {getattr(self, name)}"
-                )
+        above_0_below_1(self, "learning_rate", "encoder_learning_rate")
         if not 0.0 <= self.warm_up < 1.0:
             raise TrainingRefused(
                 f"warm_up: expected a share of all steps from 0 and below 1, got {self.warm_up}"

@@ -1,20 +1,22 @@
 """A recipe followed: its stages in their order, each taken where it has to be. Start reading here.
 
-    data -> encoder -> pretrain -> teacher -> convert -> transfer -> labels -> student -> fine-tune
-         -> labels-alone -> export -> calibrate -> publish -> judge -> report
+    data -> encoder -> pretrain -> teacher -> convert -> transfer -> wide -> labels -> student
+         -> fine-tune -> labels-alone -> export -> calibrate -> publish -> judge -> report
 
 What a stage is made from decides whether it is taken again (stages/stage.py); what teaching,
 labelling and training do when they were stopped in the middle is theirs to say.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, get_args
 
 from distill.errors import RecipeRefused, TrainingRefused
 from distill.recipe_tables import StudentTable
 from distill.stages.bundles import calibrate_stage, export_stage, publish_stage
 from distill.stages.labels import labels_stage, transfer_stage
+from distill.stages.lexical import lexical_stage
 from distill.stages.report import report_stage
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Kind, Stage, Taken, Work
@@ -69,7 +71,28 @@ def stages(run: RecipeRun) -> list[Stage]:
     check_report(run.at(f"report-{run.recipe.name}"))
     for table in run.recipe.student:
         _check_student(table)
-    return sorted(_stages(run), key=lambda stage: KINDS.index(stage.kind))
+    return in_order(list(_stages(run)))
+
+
+def in_order(every: Sequence[Stage]) -> list[Stage]:
+    """By kind, but none before what it is made from: a student that labels for another one has
+    its labels between the two.
+    """
+    makers = {path: stage.title for stage in every for path in stage.leaves}
+    waiting = sorted(every, key=lambda stage: KINDS.index(stage.kind))
+    ordered: list[Stage] = []
+    while waiting:
+        titles = {stage.title for stage in waiting}
+        ready = next(each for each in waiting if not (_made_by(each, makers) & titles))
+        waiting.remove(ready)
+        ordered.append(ready)
+    return ordered
+
+
+def _made_by(stage: Stage, makers: Mapping[Path, str]) -> set[str]:
+    """Titles of the stages that leave an input of this one, or the folder that it lies in."""
+    places = {place for path in stage.inputs.values() for place in (path, *path.parents)}
+    return {makers[place] for place in places & makers.keys()} - {stage.title}
 
 
 def follow(run: RecipeRun, until: str | None, progress: RecipeProgress) -> list[Taken]:
@@ -118,23 +141,26 @@ def _stages(run: RecipeRun) -> Iterator[Stage]:
         yield encoder_stage(run, encoder)
     for pretrain in recipe.pretrain:
         yield pretrain_stage(run, pretrain)
-    yield transfer_stage(run)
-    labelling = {name for table in recipe.student for name in recipe.labels_of(table)}
-    on_judged = {
+    yield transfer_stage(run, "transfer", recipe.transfer, run.transfer)
+    if recipe.wide is not None:
+        yield transfer_stage(run, "wide", recipe.wide, run.wide)
+    labelling = [name for table in recipe.student for name in recipe.labels_of(table)]
+    on_judged = [
         name
         for table in recipe.student
         if table.fine_tune is not None or table.context is not None
         for name in recipe.labels_of(table)
-    }
+    ]
+    for name in dict.fromkeys(labelling):
+        yield labels_stage(run, name, judged=False)
+    for name in dict.fromkeys(on_judged):
+        yield labels_stage(run, name, judged=True)
     for teacher in recipe.teacher:
         if teacher.folder is None:
-            yield teacher_stage(run, teacher)
-        if recipe.labels.scorer != "pytorch":
+            make = lexical_stage if teacher.is_lexical else teacher_stage
+            yield make(run, teacher)
+        if run.scorer(teacher.name) != run.teacher(teacher.name):
             yield convert_stage(run, teacher)
-        if teacher.name in labelling:
-            yield labels_stage(run, teacher, judged=False)
-        if teacher.name in on_judged:
-            yield labels_stage(run, teacher, judged=True)
         yield judge_stage(run, teacher)
     for student in recipe.student:
         yield student_stage(run, student)

@@ -2,12 +2,11 @@
 
 from dataclasses import asdict, dataclass
 
-from distill.errors import TrainingRefused
 from distill.fine_tune import Descent
+from distill.ranges import above_0, above_0_below_1, at_least, from_0_below_1
 from distill.teacher_file import Facts
 
 _LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "save_every": 1, "text_tokens": 8}
-_SHARES = ("learning_rate", "mask_share", "held_out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +32,10 @@ class PretrainOptions:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise TrainingRefused(f"{name}: expected at least {least}, got {value}")
-        for name in _SHARES:
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise TrainingRefused(
-                    f"{name}: expected above 0 and below 1, got {getattr(self, name)}"
-                )
-        for name in ("warm_up", "weight_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise TrainingRefused(f"{name}: expected 0 to below 1, got {getattr(self, name)}")
-        if not self.clip > 0.0:
-            raise TrainingRefused(f"clip: expected above 0, got {self.clip}")
+        at_least(self, _LEAST)
+        above_0_below_1(self, "learning_rate", "mask_share", "held_out")
+        from_0_below_1(self, "warm_up", "weight_decay")
+        above_0(self, "clip")
 
     @property
     def deciding(self) -> Facts:

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from export.errors import EncoderRefused
+from model_store.digest import file_sha256
 from model_store.wordpiece import TOKENIZER_FILE
 
 CONFIG_FILE = "config.json"
@@ -159,9 +160,7 @@ def encoder_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     paths = [folder / CONFIG_FILE, folder / TOKENIZER_FILE, *folder.glob("*.safetensors")]
     for path in sorted(path for path in paths if path.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.name} {content}\n".encode())
+        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -6,13 +6,14 @@ Tables as they stand in the file, in the order in which they are followed:
     [data]              judged pairs and products
     [[encoder]]         a small BERT with random weights, where no pretrained one is wanted
     [[pretrain]]        continued pre-training of an encoder on the catalogue
-    [[teacher]]         a cross-encoder to fine-tune, or one that is there already
+    [[teacher]]         a cross-encoder to fine-tune, a lexical teacher, or one that is there
     [transfer]          the pairs that teachers label
-    [labels]            how they do it
+    [wide]              more pairs, which students label for other students; else [transfer]'s
+    [labels]            how teachers label
     [[student]]         one to train, with its fine_tune, context and labels_alone
     [calibrate] [publish] [report]
 
-recipe_tables.py has the keys of each, recipe_file.py reads the file.
+data_table.py and recipe_tables.py have the keys of each, recipe_file.py reads the file.
 """
 
 from collections.abc import Sequence
@@ -20,20 +21,19 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
+from distill.data_table import Data
 from distill.recipe_tables import (
     Calibrate,
-    Data,
     Labels,
-    Name,
     NewEncoder,
     PretrainTable,
     Publish,
     Report,
     StudentTable,
-    Table,
     TeacherTable,
     Transfer,
 )
+from distill.table import Name, Table
 
 # Encoders that a recipe makes itself are named by what makes them: "teacher:NAME".
 MADE_ENCODERS = ("new", "pretrained", "teacher")
@@ -49,6 +49,7 @@ class Recipe(Table):
     pretrain: tuple[PretrainTable, ...] = ()
     teacher: Annotated[tuple[TeacherTable, ...], Field(min_length=1)]
     transfer: Transfer = Transfer()
+    wide: Transfer | None = None
     labels: Labels = Labels()
     student: Annotated[tuple[StudentTable, ...], Field(min_length=1)]
     calibrate: Calibrate = Calibrate()
@@ -62,12 +63,20 @@ class Recipe(Table):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what}: expected distinct names, got {twice[0]!r} twice")
         teachers = [each.name for each in self.teacher]
+        above = list(teachers)
         for student in self.student:
-            if unknown := [name for name in student.labels if name not in teachers]:
+            if unknown := [name for name in student.labels if name not in above]:
                 raise ValueError(
-                    f"student {student.name!r}: labels: expected teachers of this recipe "
-                    f"({', '.join(teachers)}), got {unknown[0]!r}"
+                    f"student {student.name!r}: labels: expected teachers of this recipe, or "
+                    f"students above ({', '.join(above)}), got {unknown[0]!r}"
                 )
+            if len({self.labels_widely(name) for name in student.labels}) > 1:
+                raise ValueError(
+                    f"student {student.name!r}: labels: expected teachers or students, which label "
+                    f"different pairs, got both ({', '.join(student.labels)})"
+                )
+            if student.context is None:  # one in context reads other texts than labels are of
+                above.append(student.name)
         self._check_encoders()
         self._check_report(teachers)
         bundles = [self.bundle_of(each) for each in self.student if each.publish]
@@ -84,7 +93,7 @@ class Recipe(Table):
             made.append(f"pretrained:{pretrain.name}")
         for teacher in self.teacher:
             _check_made(f"teacher {teacher.name!r}", teacher.encoder, made)
-        made += [f"teacher:{each.name}" for each in self.teacher]
+        made += [f"teacher:{each.name}" for each in self.teacher if not each.is_lexical]
         for student in self.student:
             _check_made(f"student {student.name!r}", student.encoder, made)
 
@@ -126,8 +135,12 @@ class Recipe(Table):
         return student.bundle or f"{self.name}-{student.name}"
 
     def labels_of(self, student: StudentTable) -> tuple[str, ...]:
-        """The teachers that it learns from."""
+        """The teachers, and students before it, that it learns from."""
         return student.labels or tuple(each.name for each in self.teacher)
+
+    def labels_widely(self, name: str) -> bool:
+        """Whether that is a student, which labels the pairs of [wide] for other students."""
+        return all(each.name != name for each in self.teacher)
 
     def seed_of(
         self, table: NewEncoder | PretrainTable | TeacherTable | Transfer | StudentTable

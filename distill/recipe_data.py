@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data_table import Data
 from distill.errors import RecipeRefused, TransferRefused
-from distill.recipe_tables import Data
 from distill.transfer_inputs import Products, Queries, QueryFile, loose_key, read_products
 from distill.transfer_inputs import read_queries as read_query_file
 from evaluation.judgments import (

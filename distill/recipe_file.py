@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from distill.errors import RecipeRefused
 from distill.graph import GraphOptions
+from distill.lexical_options import LexicalOptions
 from distill.objectives import Listwise, Pairwise, Pointwise
 from distill.options import TrainOptions
 from distill.pretrain_options import PretrainOptions
@@ -27,7 +28,7 @@ from distill.teach_options import TeachOptions
 from distill.transfer_options import LogOptions, TransferOptions
 
 # What comes before the students: recipes that share it, and a work folder, share its results.
-SHARED = ("seed", "data", "transfer", "labels")
+SHARED = ("seed", "data", "transfer", "wide", "labels")
 _EXTENDED = ("encoder", "pretrain", "teacher")  # shared too, and a recipe may add its own
 
 _Raw = dict[str, object]
@@ -36,7 +37,7 @@ _Raw = dict[str, object]
 _ELSEWHERE = {"seed", "relevant_from", "encoder", "start", "objective", "device", "hard_weight"}
 _ELSEWHERE |= {"train_split_only"}
 _OBJECTIVES = {"pointwise": Pointwise, "pairwise": Pairwise, "listwise": Listwise}
-_GATHERED = {"options", *_OBJECTIVES}
+_GATHERED = {"options", "lexical", *_OBJECTIVES}
 # What `like` doesn't take: a student's own names, and what is trained beside it.
 _OF_ONE_STUDENT = ("name", "like", "bundle", "labels_alone")
 
@@ -122,15 +123,17 @@ def _with_shared(raw: _Raw, path: Path) -> tuple[_Raw, str | None]:
 def _gathered(raw: _Raw) -> _Raw:
     """The recipe with the options of each table gathered as `Recipe` has them."""
     whole = dict(raw)
-    for name, options in (("pretrain", PretrainOptions), ("teacher", TeachOptions)):
-        if name in whole:
-            tables = _tables(name, whole[name])
-            whole[name] = [_with_options(table, "options", options) for table in tables]
-    if isinstance(transfer := whole.get("transfer"), dict):
-        made = _with_options(transfer, "options", TransferOptions)
-        if isinstance(log := made.get("log"), dict):
-            made["log"] = _with_options(log, "options", LogOptions)
-        whole["transfer"] = made
+    if "pretrain" in whole:
+        tables = _tables("pretrain", whole["pretrain"])
+        whole["pretrain"] = [_with_options(table, "options", PretrainOptions) for table in tables]
+    if "teacher" in whole:
+        whole["teacher"] = [_teacher(table) for table in _tables("teacher", whole["teacher"])]
+    for name in ("transfer", "wide"):
+        if isinstance(transfer := whole.get(name), dict):
+            made = _with_options(transfer, "options", TransferOptions)
+            if isinstance(log := made.get("log"), dict):
+                made["log"] = _with_options(log, "options", LogOptions)
+            whole[name] = made
     if "student" in whole:
         students = _like_others(_tables("student", whole["student"]))
         whole["student"] = [_student(table) for table in students]
@@ -158,6 +161,12 @@ def _names_of(options: type) -> list[str]:
 def _refuse_gathered(table: Mapping[str, object]) -> None:
     if wrong := sorted(_GATHERED & table.keys()):
         raise ValueError(f"{wrong[0]}: unknown key: options stand beside the other keys")
+
+
+def _teacher(table: _Raw) -> _Raw:
+    if table.get("architecture") == "lexical":
+        return _with_options(table, "lexical", LexicalOptions)
+    return _with_options(table, "options", TeachOptions)
 
 
 def _student(table: _Raw) -> _Raw:

@@ -1,121 +1,33 @@
-"""The tables of a recipe but for the recipe itself: their keys, what they may be, and defaults.
+"""The tables that say what a recipe makes of its data: their keys, what they may be, and defaults.
 
 Options of a teacher, a student and so on stand in their table beside the keys named here, under the
 names that the commands' options have; recipe_file.py gathers them into `options`.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    StringConstraints,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_validator,
 )
 
-from distill.errors import DistillError
 from distill.graph import GraphOptions
+from distill.lexical_options import LexicalOptions
 from distill.objectives import Listwise, Objective, Pairwise, Pointwise
 from distill.options import TrainOptions
 from distill.pretrain_options import PretrainOptions
+from distill.table import Name, Share, Table, checked
 from distill.teach_options import TeachOptions
 from distill.transfer_options import LogOptions, TransferOptions
 from evaluation.baselines import Baseline
 from evaluation.resampling import RESAMPLES
-from evaluation.tables import ENCODING
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-def _refusal_as_value_error(value: object, check: ValidatorFunctionWrapHandler) -> object:
-    """So that pydantic says in which table a value stands that an options class refuses."""
-    try:
-        return check(value)
-    except DistillError as error:
-        raise ValueError(str(error)) from error
-
-
-_checked = WrapValidator(_refusal_as_value_error)
-
-
-class Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Data(Table):
-    """Judged pairs, whole or one file per split, and the products that give them their titles.
-
-    Without a product file the titles stand beside the judgements, and the judged products are the
-    catalogue. Targets in [0, 1] come from the grades: by a table, by a straight line from
-    least_grade (0) to most_grade (1), else 1 from relevant_from on and 0 below.
-    """
-
-    judgments: Path | None = None  # split by evaluation.judgments.split_of
-    train: Path | None = None
-    valid: Path | None = None
-    test: Path | None = None
-    products: Path | None = None
-    encoding: str = ENCODING
-    query_column: str = "query"
-    id_column: str = "product_id"
-    title_column: str = "title"
-    relevance_column: str = "relevance"
-    relevant_from: float
-    targets: dict[float, Share] = Field(default_factory=dict)
-    least_grade: float | None = None
-    most_grade: float | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        per_split = [self.train, self.valid, self.test]
-        if (self.judgments is None) != all(per_split) or (self.judgments and any(per_split)):
-            raise ValueError(
-                "expected either judgments (one file, split by the rule), or train, valid and test"
-            )
-        line = (self.least_grade, self.most_grade)
-        if (line[0] is None) != (line[1] is None) or (self.targets and line[0] is not None):
-            raise ValueError("expected either targets, or least_grade and most_grade, or neither")
-        if line[0] is not None and line[1] is not None and not line[0] < line[1]:
-            raise ValueError(f"least_grade: expected below most_grade, {line[1]}, got {line[0]}")
-        if not math.isfinite(self.relevant_from):
-            raise ValueError(f"relevant_from: expected a grade, got {self.relevant_from}")
-        grades = sorted(self.targets)
-        if any(self.targets[low] > self.targets[high] for low, high in pairwise(grades)):
-            raise ValueError("targets: expected targets that rise with their grades")
-        return self
-
-    def target_of(self, grade: float) -> float:
-        """The target of a grade.
-
-        Raises:
-            ValueError: a grade that the table lacks or the line doesn't reach.
-        """
-        if self.targets:
-            if grade not in self.targets:
-                known = ", ".join(f"{each:g}" for each in sorted(self.targets))
-                raise ValueError(f"expected one of the grades in targets ({known}), got {grade:g}")
-            return self.targets[grade]
-        if self.least_grade is None or self.most_grade is None:
-            return float(grade >= self.relevant_from)
-        if not self.least_grade <= grade <= self.most_grade:
-            raise ValueError(
-                f"expected a grade from least_grade, {self.least_grade:g}, to most_grade, "
-                f"{self.most_grade:g}, got {grade:g}"
-            )
-        return (grade - self.least_grade) / (self.most_grade - self.least_grade)
 
 
 class NewEncoder(Table):
@@ -143,23 +55,35 @@ class PretrainTable(Table):
     name: Name
     encoder: str
     seed: NonNegativeInt | None = None
-    options: Annotated[PretrainOptions, _checked] = PretrainOptions()
+    options: Annotated[PretrainOptions, checked] = PretrainOptions()
 
 
 class TeacherTable(Table):
-    """A cross-encoder: fine-tuned from `encoder`, or lying in `folder` already."""
+    """A cross-encoder fine-tuned from `encoder`, or a lexical teacher, which starts from nothing;
+    or one of either that lies in `folder` already.
+    """
 
     name: Name
+    architecture: Literal["cross-encoder", "lexical"] = "cross-encoder"
     encoder: str | None = None
     folder: Path | None = None
     seed: NonNegativeInt | None = None
-    options: Annotated[TeachOptions, _checked] = TeachOptions()
+    options: Annotated[TeachOptions, checked] = TeachOptions()
+    lexical: Annotated[LexicalOptions, checked] = LexicalOptions()
+
+    @property
+    def is_lexical(self) -> bool:
+        """Whether it is labelled with as it is: no encoder in it, and no graph to make of it."""
+        return self.architecture == "lexical"
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.encoder is None) == (self.folder is None):
+        if self.is_lexical and self.encoder is not None:
+            raise ValueError(f"encoder: a lexical teacher has none, got {self.encoder!r}")
+        if not self.is_lexical and (self.encoder is None) == (self.folder is None):
             raise ValueError("expected either encoder (to fine-tune), or folder (a teacher)")
-        if self.folder is not None and self.options != TeachOptions():
+        told = self.options != TeachOptions() or self.lexical != LexicalOptions()
+        if self.folder is not None and told:
             raise ValueError(f"folder: {self.folder} is trained already: leave out all options")
         return self
 
@@ -172,7 +96,7 @@ class Log(Table):
     clicked_column: str = "clicked"
     ordered_column: str = "ordered"
     skipped_column: str = "skipped"
-    options: Annotated[LogOptions, _checked] = LogOptions()
+    options: Annotated[LogOptions, checked] = LogOptions()
 
 
 class Labels(Table):
@@ -189,7 +113,7 @@ class Transfer(Table):
     log: Log | None = None
     file: Path | None = None
     seed: NonNegativeInt | None = None
-    options: Annotated[TransferOptions, _checked] = TransferOptions()
+    options: Annotated[TransferOptions, checked] = TransferOptions()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -232,7 +156,7 @@ class Context(Table):
     """Texts with those of their neighbours in the graph of the judged training pairs."""
 
     dropout: Share = 0.3  # of the training texts, which stay bare
-    options: Annotated[GraphOptions, _checked] = GraphOptions()
+    options: Annotated[GraphOptions, checked] = GraphOptions()
 
 
 ObjectiveName = Literal["pointwise", "pairwise", "listwise"]
@@ -245,16 +169,16 @@ class StudentTable(Table):
     like: Name | None = None  # the student above whose keys it has taken, and is compared with
     kind: str
     encoder: str | None = None
-    labels: tuple[Name, ...] = ()  # of these teachers; none named: of all
+    labels: tuple[Name, ...] = ()  # of these teachers, or students above; none named: all teachers
     temperature: PositiveFloat = 1.0
     max_pairs: PositiveInt | None = None  # the first so many of the transfer set
     behaviour: bool = False  # pairs that the log marks as wanted have target 1
     objective: ObjectiveName = "pointwise"
     seed: NonNegativeInt | None = None
-    options: Annotated[TrainOptions, _checked] = TrainOptions()
-    pointwise: Annotated[Pointwise, _checked] = Pointwise()
-    pairwise: Annotated[Pairwise, _checked] = Pairwise()
-    listwise: Annotated[Listwise, _checked] = Listwise()
+    options: Annotated[TrainOptions, checked] = TrainOptions()
+    pointwise: Annotated[Pointwise, checked] = Pointwise()
+    pairwise: Annotated[Pairwise, checked] = Pairwise()
+    listwise: Annotated[Listwise, checked] = Listwise()
     fine_tune: FineTune | None = None
     context: Context | None = None
     labels_alone: Course | None = None  # the same student, trained on the judged pairs alone

@@ -5,7 +5,6 @@ training is. No pickle: safetensors holds both.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from distill.errors import TrainingRefused
+from distill.whole_file import written_whole
 from export.checkpoint import Facts
 
 _STATE_FILE = "state.safetensors"
@@ -53,6 +53,11 @@ class Position:
     epochs: list[Epoch] = field(default_factory=list)
 
 
+def partial_folder(out: Path) -> Path:
+    """Where a training keeps what it needs to go on, until `out` is there."""
+    return out.with_name(f"{out.name}.partial")
+
+
 class RunFolder:
     """The folder beside the result in which a training keeps its state and its best weights."""
 
@@ -65,7 +70,7 @@ class RunFolder:
         if out.exists():
             raise TrainingRefused(f"{out}: exists already; training never overwrites: name another")
         self._out = out
-        self.path = out.with_name(f"{out.name}.partial")
+        self.path = partial_folder(out)
         self._state = self.path / _STATE_FILE
         self._identity = json.dumps(identity, sort_keys=True, default=str)
 
@@ -165,13 +170,10 @@ class RunFolder:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, header: dict[str, str]) -> None:
-    """Writes a safetensors file under a temporary name, then renames it."""
+    """Writes a safetensors file that is there whole or not at all."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    temporary = path.with_name(f"{path.name}.tmp")
-    save_file(whole, temporary, metadata=header)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with written_whole(path) as unfinished:
+        save_file(whole, unfinished, metadata=header)
 
 
 def distinct_tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """A student before its first step: tokenizer, token limits, and layers, random or borrowed."""
 
-import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from export.students.poly import Poly, PolyConfig
 from export.students.reprbert import ReprBert, ReprBertConfig
 from export.students.siamese import Siamese, SiameseConfig
 from export.students.student import Student
+from model_store.digest import file_sha256
 from model_store.manifest import TokenizerSpec
 from model_store.tokenizer import Tokenizer, open_tokenizer
 from model_store.wordpiece import TOKENIZER_FILE
@@ -147,8 +147,7 @@ def _start_encoder(kind: str, pairs: Pairs, options: TrainOptions, folder: Path)
     facts["transformers"] = transformers.__version__
     if not options.from_scratch:
         load_encoder_weights(student.encoder, options.encoder)
-        with (options.encoder / WEIGHTS_FILE).open("rb") as file:
-            facts["encoder_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        facts["encoder_sha256"] = file_sha256(options.encoder / WEIGHTS_FILE)
     return Start(student, open_tokenizer(folder, spec), spec, facts)
 
 

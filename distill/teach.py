@@ -6,7 +6,6 @@ puts products in order but is no log odds, so a Platt scale is fitted on the val
 kept in the teacher: soft labels of either kind then mean the same.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,17 +33,11 @@ from distill.pretrained import (
 from distill.query_lists import ListBatch, QueryLists
 from distill.resume import Epoch, RunFolder
 from distill.teach_options import TeachOptions
-from distill.teacher import (
-    choose_device,
-    load_weights,
-    raw_logits,
-    save_teacher,
-    weights_of,
-)
-from distill.teacher_file import Scale, TeacherFile
-from evaluation.calibration import fit_platt
-from evaluation.errors import UndefinedMetric
-from evaluation.metrics import ndcg, roc_auc
+from distill.teacher import choose_device, load_weights, save_teacher
+from distill.teacher_file import TeacherFile
+from distill.teacher_validation import TeacherValidation, scale_of
+from distill.texts import texts_sha256
+from distill.training_pairs import check_classes, pairs_facts
 from export.checkpoint import Facts
 from export.pairs import Pairs
 from export.tokens import bucketed_batches
@@ -84,7 +77,7 @@ def teach(
         TeacherRefused: no such device.
         EncoderRefused: the encoder's folder is no checkpoint of an encoder.
     """
-    _check_pairs(pairs, validation, options)
+    check_classes(pairs, validation, options.relevant_from)
     chosen = choose_device(device)
     run = RunFolder(out, _identity(encoder, pairs, validation, options))
     with seeded(options.seed, chosen):
@@ -100,7 +93,7 @@ def teach(
         epochs = run_epochs(
             model,
             _material(model, rows, pairs, options, chosen),
-            _Validation(model, tokenizer, limit, validation, options, chosen),
+            TeacherValidation(model, tokenizer, limit, validation, options, chosen),
             options.descent,
             run,
             chosen,
@@ -110,23 +103,12 @@ def teach(
     description = TeacherFile(
         pair_tokens=limit,
         head=options.head,
-        scale=_scale(best, options),
+        scale=scale_of(best, options),
         training=_facts(encoder, pairs, validation, options, best),
     )
     load_weights(model, run.best_weights(best.number))
     run.finish(lambda folder: save_teacher(model, tokenizer, description, folder))
     return Taught(out, best, epochs, description)
-
-
-def _check_pairs(pairs: Pairs, validation: Pairs, options: TeachOptions) -> None:
-    for name, part in (("training", pairs), ("validation", validation)):
-        relevant = int((part.targets >= options.relevant_from).sum())
-        if not 0 < relevant < len(part):
-            raise TrainingRefused(
-                f"{part.source}: expected relevant and irrelevant {name} pairs (target >= "
-                f"{options.relevant_from:g} and below), got {relevant} relevant of {len(part)}: "
-                "give more pairs"
-            )
 
 
 def _limit(tokenizer: PairTokenizer, pairs: Pairs, options: TeachOptions, most: int | None) -> int:
@@ -208,85 +190,21 @@ class _Lists:
         return mean_over_lists(self._loss(batch.spread(logit), grades, mask), grades, mask)
 
 
-class _Validation:
-    """ROC-AUC and nDCG@10 of the validation pairs, and the scale that makes log odds of logits."""
-
-    def __init__(
-        self,
-        model: CrossEncoder,
-        tokenizer: PairTokenizer,
-        limit: int,
-        pairs: Pairs,
-        options: TeachOptions,
-        device: torch.device,
-    ) -> None:
-        self._model, self._pairs, self._options, self._device = model, pairs, options, device
-        self._rows = PairRows(tokenizer, pairs.queries, pairs.titles, limit)
-
-    def value(self) -> tuple[float, Facts]:
-        logits = raw_logits(self._model, self._rows, self._device)
-        labels = self._pairs.targets >= self._options.relevant_from
-        grades = self._pairs.targets.astype(np.float64) * self._options.top_grade
-        figures: Facts = {
-            "roc_auc": roc_auc(labels, logits),
-            "ndcg_at_10": ndcg(self._pairs.queries, grades, logits).value,
-        }
-        if self._options.loss != "pointwise":
-            figures |= _platt(labels, logits)
-        measured = figures[self._options.keep_best_by]
-        assert isinstance(measured, float)  # noqa: S101 (both measures are)
-        return measured, figures
-
-    def weights(self) -> dict[str, Tensor]:
-        return weights_of(self._model)
-
-
-def _platt(labels: NDArray[np.bool_], logits: NDArray[np.float32]) -> Facts:
-    """Slope and intercept that make log odds of logits; None where no positive slope fits.
-
-    The fit takes probabilities: logits are standardised first, so that none saturates.
-    """
-    mean, spread = float(logits.mean(dtype=np.float64)), float(logits.std(dtype=np.float64))
-    if spread == 0.0:
-        return {"slope": None, "intercept": None}
-    standard = (logits.astype(np.float64) - mean) / spread
-    try:
-        slope, intercept = fit_platt(labels, (1.0 / (1.0 + np.exp(-standard))).astype(np.float32))
-    except UndefinedMetric:
-        return {"slope": None, "intercept": None}
-    return {"slope": slope / spread, "intercept": intercept - slope * mean / spread}
-
-
-def _scale(best: Epoch, options: TeachOptions) -> Scale:
-    if options.loss == "pointwise":
-        return Scale()
-    if best.figures["slope"] is None:
-        raise TrainingRefused(
-            f"epoch {best.number}, the best: relevant validation pairs score no higher than others "
-            f"(ROC-AUC {best.figures['roc_auc']:.3f}), so no scale makes probabilities of them: "
-            "train longer, or with another learning rate"
-        )
-    return Scale.model_validate({name: best.figures[name] for name in ("slope", "intercept")})
-
-
 def _identity(
     encoder: Path, pairs: Pairs, validation: Pairs, options: TeachOptions
 ) -> Mapping[str, object]:
     return options.deciding | {
         "encoder": encoder_sha256(encoder),
-        "pairs": content_sha256(pairs),
-        "validation": content_sha256(validation),
+        "pairs": _content_sha256(pairs),
+        "validation": _content_sha256(validation),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
 
 
-def content_sha256(pairs: Pairs) -> str:
+def _content_sha256(pairs: Pairs) -> str:
     """sha256 of the pairs themselves: a file may be split or rescaled in many ways."""
-    digest = hashlib.sha256(pairs.targets.tobytes())
-    for text in (*pairs.queries, *pairs.titles):
-        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    return digest.hexdigest()
+    return texts_sha256([*pairs.queries, *pairs.titles], after=pairs.targets.tobytes())
 
 
 def _facts(
@@ -299,12 +217,7 @@ def _facts(
         | figures
         | {
             "encoder_sha256": encoder_sha256(encoder),
-            "pairs_file": pairs.source,
-            "pairs_sha256": pairs.sha256,
-            "pairs": len(pairs),
-            "validation_file": validation.source,
-            "validation_sha256": validation.sha256,
-            "validation_pairs": len(validation),
+            **pairs_facts(pairs, validation),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }

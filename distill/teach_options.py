@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from distill.errors import TrainingRefused
 from distill.fine_tune import Descent
+from distill.ranges import above_0, above_0_below_1, at_least, from_0_below_1
 from distill.teacher_file import Facts, HeadConfig
 
 Loss = Literal["pointwise", "ranknet", "listnet", "listmle", "approxndcg"]
@@ -12,8 +13,6 @@ Measure = Literal["roc_auc", "ndcg_at_10"]
 
 _LEAST = {"seed": 0, "epochs": 1, "batch_size": 1, "list_size": 2, "save_every": 1}
 _LEAST |= {"pair_tokens": 8}
-_SHARES = ("learning_rate", "head_learning_rate", "relevant_from")
-_FRACTIONS = ("warm_up", "weight_decay", "dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,22 +52,12 @@ class TeachOptions:
             raise TrainingRefused(
                 f"loss: expected one of {', '.join(get_args(Loss))}, got {self.loss!r}"
             )
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise TrainingRefused(f"{name}: expected at least {least}, got {value}")
-        for name in _SHARES:
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise TrainingRefused(
-                    f"{name}: expected above 0 and below 1, got {getattr(self, name)}"
-                )
-        for name in _FRACTIONS:
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise TrainingRefused(f"{name}: expected 0 to below 1, got {getattr(self, name)}")
+        at_least(self, _LEAST)
+        above_0_below_1(self, "learning_rate", "head_learning_rate", "relevant_from")
+        from_0_below_1(self, "warm_up", "weight_decay", "dropout")
         if not 0.0 < self.layer_decay <= 1.0:
             raise TrainingRefused(f"layer_decay: expected above 0 to 1, got {self.layer_decay}")
-        if not self.clip > 0.0:
-            raise TrainingRefused(f"clip: expected above 0, got {self.clip}")
+        above_0(self, "clip")
         if not 0.0 < self.top_grade <= 10.0:
             raise TrainingRefused(f"top_grade: expected above 0 to 10, got {self.top_grade}")
 

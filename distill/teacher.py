@@ -39,7 +39,7 @@ _BATCH_TOKENS = 4096  # tokens per run, padding included: 64 pairs of 64
 
 
 class PairScorer(Protocol):
-    """What labels pairs: a teacher in PyTorch or as an ONNX graph."""
+    """What labels pairs: a teacher in PyTorch, as an ONNX graph, or of words alone."""
 
     @property
     def sha256(self) -> str:

@@ -13,8 +13,6 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from distill.errors import TeacherRefused
 from distill.pair_tokens import PairRows
@@ -24,13 +22,13 @@ from distill.teacher_onnx import GRAPH_FILE, INPUTS, OnnxTeacher
 from evaluation.metrics import roc_auc
 from export.graphs import quiet_exporter, stripped
 from export.pairs import Pairs
+from export.quantise import dynamically_quantised
 from model_store.wordpiece import TOKENIZER_FILE
 
 TOLERANCE = 0.003  # ROC-AUC that a conversion may cost or seem to gain
 
 _OPSET = 20  # the first with Gelu
 _LARGEST_PROTOBUF = 2**31
-_QUANTISED = ["MatMul", "Gemm"]
 
 
 @dataclass(frozen=True)
@@ -71,21 +69,14 @@ def convert_teacher(
             of the graph is not within TOLERANCE.
         UndefinedMetric: validation pairs of one class.
     """
-    if out.exists():
-        raise TeacherRefused(f"{out}: exists already; conversion never overwrites: name another")
-    size = sum(weight.numel() * 4 for weight in teacher.model.parameters())
-    if size >= _LARGEST_PROTOBUF:
-        raise TeacherRefused(
-            f"expected less than 2 GiB of weights, which one ONNX file can hold, got {size:,} "
-            "bytes: label with the teacher itself"
-        )
+    _check_convertible(teacher, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as staging:
         folder = Path(staging) / out.name
         folder.mkdir()
         graph = trace_teacher(teacher)
         if precision == "int8":
-            graph = quantised(graph)
+            graph = dynamically_quantised(graph)
         onnx.save(graph, folder / GRAPH_FILE)
         teacher.tokenizer.save(str(folder / TOKENIZER_FILE))
         description = OnnxTeacherFile(
@@ -110,6 +101,17 @@ def convert_teacher(
         write_teacher_file(description.model_copy(update={"conversion": facts}), folder)
         folder.rename(out)
     return Conversion(**vars(found) | {"folder": out})
+
+
+def _check_convertible(teacher: Teacher, out: Path) -> None:
+    if out.exists():
+        raise TeacherRefused(f"{out}: exists already; conversion never overwrites: name another")
+    size = sum(weight.numel() * 4 for weight in teacher.model.parameters())
+    if size >= _LARGEST_PROTOBUF:
+        raise TeacherRefused(
+            f"expected less than 2 GiB of weights, which one ONNX file can hold, got {size:,} "
+            "bytes: label with the teacher itself"
+        )
 
 
 def trace_teacher(teacher: Teacher) -> ModelProto:
@@ -137,25 +139,6 @@ def trace_teacher(teacher: Teacher) -> ModelProto:
         encoder.set_attn_implementation(usual)
     assert program is not None  # noqa: S101 (None is for the exporter we don't use)
     return stripped(program.model_proto, "teacher")
-
-
-def quantised(graph: ModelProto) -> ModelProto:
-    """The graph with int8 weights per output channel and activations scaled as it runs."""
-    prepared = ModelProto()
-    prepared.CopyFrom(graph)
-    add_pre_process_metadata(prepared)  # the exporter has folded its constants already
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / GRAPH_FILE
-        quantize_dynamic(
-            prepared,
-            path,
-            op_types_to_quantize=_QUANTISED,
-            per_channel=True,
-            reduce_range=True,  # 7-bit weights: no saturation on CPUs without VNNI
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
-        return stripped(onnx.load(path), "teacher")
 
 
 def _compare(

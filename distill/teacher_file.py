@@ -1,15 +1,17 @@
-"""teacher.json, of a teacher in PyTorch and of a converted one. No torch and no network here."""
+"""teacher.json, of a teacher of any kind. No torch and no network here."""
 
+import json
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from distill.errors import TeacherRefused
 
 TEACHER_FILE = "teacher.json"
+_STUDENT_FILE = "student.json"  # export.checkpoint's name for it, which comes with torch
 
 Precision = Literal["int8", "float32"]
 Facts = dict[str, str | int | float | bool | None]  # as in a student's checkpoint
@@ -62,7 +64,41 @@ class OnnxTeacherFile(BaseModel):
     conversion: Facts  # what the comparison with PyTorch found
 
 
-Described = TypeVar("Described", TeacherFile, OnnxTeacherFile)
+class LexicalTeacherFile(BaseModel):
+    """What teacher.json says; another format_version or an unknown field is refused.
+
+    features: names of what the trees see, by column
+    models: files of trees, whose mean is the logit
+    files: sha256 of each file that decides a logit, by name
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    kind: Literal["lexical"] = "lexical"
+    features: tuple[str, ...]
+    models: tuple[str, ...] = Field(min_length=1)
+    files: dict[str, str]
+    training: Facts
+
+
+Described = TypeVar("Described", TeacherFile, OnnxTeacherFile, LexicalTeacherFile)
+
+
+def teacher_kind(folder: Path) -> str | None:
+    """Which of the classes above describes the teacher in a folder; "student" for a student's
+    checkpoint, which labels as an assistant; None where that can't be told.
+
+    Whoever opens it as one of them says what is wrong.
+    """
+    if (folder / _STUDENT_FILE).is_file():
+        return "student"
+    try:
+        found = json.loads((folder / TEACHER_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    kind = found.get("kind") if isinstance(found, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def read_teacher_file(path: Path, kind: type[Described]) -> Described:
@@ -84,7 +120,9 @@ def read_teacher_file(path: Path, kind: type[Described]) -> Described:
         ) from error
 
 
-def write_teacher_file(description: TeacherFile | OnnxTeacherFile, folder: Path) -> None:
+def write_teacher_file(
+    description: TeacherFile | OnnxTeacherFile | LexicalTeacherFile, folder: Path
+) -> None:
     """Writes teacher.json; it comes last, so a folder that has it has everything."""
     text = description.model_dump_json(indent=2) + "\n"
     (folder / TEACHER_FILE).write_text(text, encoding="utf-8")

@@ -20,7 +20,13 @@ from tokenizers import Tokenizer
 
 from distill.errors import TeacherRefused
 from distill.pair_tokens import PairRows, PairTokenizer, batches_by_length
-from distill.teacher_file import TEACHER_FILE, OnnxTeacherFile, read_teacher_file, scaled
+from distill.teacher_file import (
+    TEACHER_FILE,
+    OnnxTeacherFile,
+    read_teacher_file,
+    scaled,
+    teacher_kind,
+)
 from model_store.wordpiece import TOKENIZER_FILE
 
 if TYPE_CHECKING:
@@ -76,19 +82,25 @@ class OnnxTeacher:
 def open_teacher(
     folder: Path, device: str | None = None, threads: int | None = None
 ) -> "PairScorer":
-    """A teacher of either kind: in PyTorch on `device`, or converted, on `threads` threads.
+    """What labels, of any kind: a teacher or a student in PyTorch on `device`; a teacher that is
+    converted or lexical on `threads` threads.
 
     Raises:
         TeacherRefused: no whole teacher there.
     """
-    path = folder / TEACHER_FILE
-    try:
-        converted = _KIND in path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        converted = False  # load_teacher says what is wrong
-    if converted:
+    kind = teacher_kind(folder)
+    if kind == _KIND:
         return OnnxTeacher.load(folder, threads)
-    from distill.teacher import load_teacher  # noqa: PLC0415 (torch, which the other kind never needs)
+    # Each kind needs libraries that the others have no use for.
+    if kind == "lexical":
+        from distill.lexical_teacher import LexicalTeacher  # noqa: PLC0415
+
+        return LexicalTeacher.load(folder, threads)
+    if kind == "student":
+        from distill.assistant import load_assistant  # noqa: PLC0415
+
+        return load_assistant(folder, device)
+    from distill.teacher import load_teacher  # noqa: PLC0415
 
     return load_teacher(folder, device)
 

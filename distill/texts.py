@@ -41,9 +41,9 @@ def read_texts(
     return list(texts)
 
 
-def texts_sha256(texts: Sequence[str]) -> str:
-    """sha256 of texts in their order."""
-    digest = hashlib.sha256()
+def texts_sha256(texts: Sequence[str], after: bytes = b"") -> str:
+    """sha256 of texts in their order, behind what else belongs to them."""
+    digest = hashlib.sha256(after)
     for text in texts:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from distill.options import TrainOptions
 from distill.resume import RunFolder
 from distill.start import start_student
 from distill.teacher import choose_device
+from distill.training_pairs import check_classes, pairs_facts
 from distill.training_progress import Silence, TrainingProgress, Validation
 from distill.training_run import TrainingRun
 from export.checkpoint import WEIGHTS_FILE, Facts, save_student_file
@@ -101,13 +102,7 @@ def train(
 
 
 def _check_pairs(pairs: Pairs, validation: Pairs, options: TrainOptions) -> None:
-    for name, part in (("training", pairs), ("validation", validation)):
-        relevant = int(part.labels.sum())
-        if not 0 < relevant < len(part):
-            raise TrainingRefused(
-                f"{part.source}: expected relevant and irrelevant {name} pairs (target >= 0.5 and "
-                f"below), got {relevant} relevant of {len(part)}: give more pairs"
-            )
+    check_classes(pairs, validation)
     hard = options.objective.hard_weight if isinstance(options.objective, Pointwise) else 0.0
     if hard and pairs.hard is None:
         raise TrainingRefused(
@@ -162,12 +157,7 @@ def _facts(
         "schedule": options.schedule,
         "training_loss": best.loss,
         "validation_auc": best.validation_auc,
-        "pairs_file": pairs.source,
-        "pairs_sha256": pairs.sha256,
-        "pairs": len(pairs),
-        "validation_file": validation.source,
-        "validation_sha256": validation.sha256,
-        "validation_pairs": len(validation),
+        **pairs_facts(pairs, validation),
         "torch": torch.__version__,
         **pairs.facts,
     }

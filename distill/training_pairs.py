@@ -1,4 +1,4 @@
-"""Training pairs from files: a table with targets, or one with the labels of teachers."""
+"""Pairs to train on: from a table with targets, or from one with the labels of teachers."""
 
 from array import array
 from dataclasses import dataclass, replace
@@ -73,6 +73,34 @@ def read_training_pairs(source: PairSource) -> Pairs:
     if source.hard_column is not None:
         pairs = replace(pairs, hard=_hard(source, source.hard_column, len(pairs)))
     return pairs
+
+
+def check_classes(pairs: Pairs, validation: Pairs, relevant_from: float = 0.5) -> None:
+    """Refuses pairs that nothing can be learned from, or validated on.
+
+    Raises:
+        TrainingRefused: the targets of one of the two all lie on one side of `relevant_from`.
+    """
+    for name, part in (("training", pairs), ("validation", validation)):
+        relevant = int((part.targets >= relevant_from).sum())
+        if not 0 < relevant < len(part):
+            raise TrainingRefused(
+                f"{part.source}: expected relevant and irrelevant {name} pairs (target >= "
+                f"{relevant_from:g} and below), got {relevant} relevant of {len(part)}: give more "
+                "pairs"
+            )
+
+
+def pairs_facts(pairs: Pairs, validation: Pairs) -> Facts:
+    """What a checkpoint says of the pairs it was trained and validated on."""
+    return {
+        "pairs_file": pairs.source,
+        "pairs_sha256": pairs.sha256,
+        "pairs": len(pairs),
+        "validation_file": validation.source,
+        "validation_sha256": validation.sha256,
+        "validation_pairs": len(validation),
+    }
 
 
 def _labelled(source: PairSource) -> Pairs:

@@ -6,7 +6,6 @@ has hard positives. `evaluation.tables` reads it.
 
 import csv
 import gzip
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TextIO
 
 from distill.errors import TransferRefused
+from model_store.digest import file_sha256
 
 Source = Literal[
     "judged", "bm25", "random", "neighbour", "pseudo", "ordered", "shown", "clicked", "skipped"
@@ -83,12 +83,6 @@ def check_writable(path: Path) -> None:
         raise TransferRefused(
             f"{path.name}: expected a name ending in .csv, .tsv or .jsonl, or one of these and .gz"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _ending(path: Path) -> str:

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from distill.errors import TransferRefused
+from distill.ranges import at_least
 
 OnProgress = Callable[[str, int, int | None], None]  # phase, done, total where it is known
 Rule = Literal["strict", "wide"]
 Behaviour = Literal["none", "ordered", "clicked"]
+
+_LEAST = {"seed": 0, "pairs_per_query": 0, "rewrites": 0, "pseudo_queries": 0}
+_LEAST |= {"pairs_per_made_query": 1, "bm25_depth": 1, "neighbour_depth": 1}
+_LEAST_OF_A_LOG = {"shown_times": 1, "skipped_times": 1, "memory_mb": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +49,7 @@ class TransferOptions:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        _at_least(self, 0, "seed", "pairs_per_query", "rewrites", "pseudo_queries")
-        _at_least(self, 1, "pairs_per_made_query", "bm25_depth", "neighbour_depth")
+        at_least(self, _LEAST, TransferRefused)
         shares = (self.bm25_share, self.neighbour_share, self.random_share)
         if min(shares) < 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-9):
             raise TransferRefused(
@@ -84,12 +88,4 @@ class LogOptions:
         ):
             if value not in known:
                 raise TransferRefused(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-        _at_least(self, 1, "shown_times", "skipped_times", "memory_mb")
-
-
-def _at_least(options: TransferOptions | LogOptions, least: int, *names: str) -> None:
-    for name in names:
-        if getattr(options, name) < least:
-            raise TransferRefused(
-                f"{name}: expected at least {least}, got {getattr(options, name)}"
-            )
+        at_least(self, _LEAST_OF_A_LOG, TransferRefused)

@@ -63,7 +63,7 @@ def agreement(
         "student_variance": weighted.variance(a),
         "teacher_variance": weighted.variance(b),
     }
-    found = {name: figure.interval() for name, figure in resampling.samples(statistics).items()}
+    found = resampling.intervals(statistics)
     return Agreement(
         student=student_name,
         teacher=teacher_name,

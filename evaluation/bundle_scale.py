@@ -23,9 +23,9 @@ from evaluation.report_folder import (
 from evaluation.resampling import LEVEL, Interval
 from evaluation.thresholds import parse_target
 from model_store.bundle import revise
+from model_store.calibration import calibrated
 from model_store.manifest import Calibration, Thresholds
 from model_store.registry import next_version
-from model_store.student import calibrated
 
 LOSS_COLUMNS = ("", "before", "after, held out")
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.errors import NoCleanSeparation, UndefinedMetric
+from model_store.calibration import log_odds
 
 _ITERATIONS = 100
-_CLIP = 1e-12  # as OnnxStudent.calibrate
 
 
 def fit_platt(labels: NDArray[np.bool_], raw: NDArray[np.float32]) -> tuple[float, float]:
@@ -32,8 +32,7 @@ def fit_platt(labels: NDArray[np.bool_], raw: NDArray[np.float32]) -> tuple[floa
             f"expected relevant and irrelevant pairs to calibrate on, got {positives} relevant "
             f"of {len(labels)}"
         )
-    clipped = np.clip(raw.astype(np.float64), _CLIP, 1.0 - _CLIP)
-    x = np.stack([np.log(clipped) - np.log1p(-clipped), np.ones(len(raw))], axis=1)
+    x = np.stack([log_odds(raw), np.ones(len(raw))], axis=1)
     # Platt's targets: a class seen n times is never given more certainty than n pairs can show.
     target = np.where(labels, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     weights = np.array([1.0, 0.0])

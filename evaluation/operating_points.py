@@ -22,8 +22,8 @@ from evaluation.judgments import Judgments
 from evaluation.reliability import Reliability, expected_losses, reliability
 from evaluation.resampling import RESAMPLES, Interval, Resampling, Statistic
 from evaluation.thresholds import RECALL_FLOORS, Target, target_threshold
+from model_store.calibration import calibrated
 from model_store.manifest import Calibration, SortMode
-from model_store.student import calibrated
 
 FOLDS = 5
 
@@ -261,7 +261,7 @@ def _point(
         "relevant_lost": weighted.mean(relevant * (1 - shown)),
         "irrelevant_shown": weighted.mean(shown * (all_pairs - relevant)),
     }
-    found = {name: figure.interval() for name, figure in resampling.samples(statistics).items()}
+    found = resampling.intervals(statistics)
     return OperatingPoint(
         sort=sort,
         target=str(target),

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluation.errors import EvaluationError, UndefinedMetric
 from evaluation.judgments import Judgments
 from evaluation.metrics import confusion, ndcg, neg_pr_auc, negative_share, roc_auc
+from model_store.manifest import OfflineMetrics
 
 
 class Quality(BaseModel):
@@ -64,4 +65,21 @@ def quality(judgments: Judgments, scores: NDArray[np.float32], threshold: float)
         precision=called.precision,
         recall=called.recall,
         f1=called.f1,
+    )
+
+
+def offline_metrics(
+    found: Quality, dataset: str, split: str, dataset_sha256: str
+) -> OfflineMetrics:
+    """What a manifest keeps of the figures, and of the judgements they were taken on."""
+    return OfflineMetrics(
+        dataset=dataset,
+        split=split,
+        dataset_sha256=dataset_sha256,
+        pairs=found.pairs,
+        queries=found.queries,
+        negative_share=found.negative_share,
+        roc_auc=found.roc_auc,
+        neg_pr_auc=found.neg_pr_auc,
+        ndcg_at_10=found.ndcg_at_10,
     )

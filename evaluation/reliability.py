@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from evaluation import weighted
 from evaluation.resampling import Interval, Resampling, Sampled
+from model_store.calibration import inside
 
 BINS = 10
-_CLIP = 1e-12  # as OnnxStudent.calibrate
 
 
 class Bin(BaseModel):
@@ -72,7 +72,7 @@ def log_losses(
 ) -> NDArray[np.float64]:
     """-ln of the probability given to what was judged, nats, float64 [n]."""
     _check(probabilities)
-    clipped = np.clip(probabilities.astype(np.float64), _CLIP, 1 - _CLIP)
+    clipped = inside(probabilities)
     losses: NDArray[np.float64] = -np.where(labels, np.log(clipped), np.log1p(-clipped))
     return losses
 

@@ -122,6 +122,10 @@ class Resampling:
                 parts[name].append(statistic(weights))
         return {name: Sampled(values[name], np.concatenate(parts[name]), self) for name in parts}
 
+    def intervals(self, statistics: Mapping[str, Statistic]) -> dict[str, Interval | None]:
+        """Every statistic, by its name, with its interval; None as `Sampled.interval`."""
+        return {name: found.interval() for name, found in self.samples(statistics).items()}
+
     def _weights(self) -> Iterator[Weights]:
         """All resamples, some at a time."""
         generator = np.random.default_rng(self.seed)

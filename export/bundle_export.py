@@ -1,38 +1,24 @@
 """Checkpoint -> bundle: graphs, gate, int8, golden rows, manifest; published whole or never."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnxruntime as ort
-from onnx import ModelProto
 from pydantic import TypeAdapter, ValidationError
 
+from export.bundle_graphs import BundleGraphs, gated_graphs
 from export.checkpoint import Checkpoint
 from export.errors import ExportRefused
-from export.golden import ODD_TEXTS, TOLERANCE, Graphs, write_golden
-from export.graphs import WEIGHTS_FILE, SharedWeights, trace_graphs, with_float32_rows
-from export.kernel_weights import kernel_weights
+from export.golden import TOLERANCE, write_golden
+from export.graphs import WEIGHTS_FILE
 from export.pairs import Pairs
-from export.parity import (
-    AUC_TOLERANCE,
-    Float32Gate,
-    Sample,
-    check_float32,
-    check_int8,
-    check_native,
-    passes,
-    tile_independent,
-)
-from export.quantise import Tile, quantised_head, quantised_tower
-from export.sessions import HeadRun, by_query, onnx_head, open_graph, product_rows, query_rows
-from export.students.student import DenseHead, Segments, row_width
+from export.parity import AUC_TOLERANCE
+from export.students.student import Segments, row_width
 from model_store.bundle import GOLDEN_FILE, publish, write_manifest
 from model_store.errors import BundleExists
-from model_store.head_kernel import HeadKernel, kernel_paths, read_head, write_head
 from model_store.manifest import (
     BundleName,
     Calibration,
@@ -41,7 +27,6 @@ from model_store.manifest import (
     GraphName,
     Manifest,
     OfflineMetrics,
-    Parity,
     Precision,
     RowLayout,
     Thresholds,
@@ -52,12 +37,15 @@ from model_store.student import OnnxStudent
 
 GATE_PAIRS = 2_000  # compared; as many others give the int8 head its scales
 
-_NAMES: tuple[GraphName, ...] = ("query", "product", "head")
+# Keeps everything: for a bundle that is revised once it has scored judged pairs.
+UNCHOSEN = Thresholds(default=0.0, price=0.0, sale=0.0, chosen_on="not chosen")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
     """What the caller decides about a bundle; without a version it gets the next whole number.
+
+    Scale, thresholds and metrics come later where the exported student's own scores decide them.
 
     Raises:
         ExportRefused: a name or version that can't be a folder of the registry.
@@ -65,10 +53,10 @@ class Publication:
 
     name: str
     version: str | None
-    thresholds: Thresholds
-    calibration: Calibration
-    metrics: list[OfflineMetrics]
-    int8_product: bool
+    thresholds: Thresholds = UNCHOSEN
+    calibration: Calibration = field(default_factory=Calibration)
+    metrics: list[OfflineMetrics] = field(default_factory=list)
+    int8_product: bool = False
 
     def __post_init__(self) -> None:
         """Checks both names before any work is done."""
@@ -89,43 +77,6 @@ class Exported:
     folder: Path
     manifest: Manifest
     equal_float16: float  # share of product row values that are torch's, bit by bit
-
-
-@dataclass
-class _Build:
-    """A bundle's folder in the making."""
-
-    folder: Path
-    models: dict[GraphName, ModelProto]
-    weights: SharedWeights
-    graphs: Graphs
-    parity: list[Parity]
-    kernel: HeadKernel | None = None
-
-    def file(self, name: GraphName, precision: Precision) -> Path:
-        if precision == "native":
-            return self.folder / "head.native.npz"
-        return self.folder / (f"{name}.onnx" if precision == "float32" else f"{name}.int8.onnx")
-
-    def add(self, name: GraphName, precision: Precision, model: ModelProto) -> ort.InferenceSession:
-        path = self.file(name, precision)
-        self.weights.save(model, path)
-        self.graphs[name, precision] = open_graph(path)
-        return self.graphs[name, precision]
-
-    @property
-    def heads(self) -> dict[Precision, HeadRun]:
-        """The head in every precision that the bundle has."""
-        heads: dict[Precision, HeadRun] = {
-            precision: onnx_head(graph)
-            for (name, precision), graph in self.graphs.items()
-            if name == "head"
-        }
-        return heads if self.kernel is None else {**heads, "native": self.kernel.score}
-
-    def remove(self, name: GraphName, precision: Precision) -> None:
-        del self.graphs[name, precision]
-        self.file(name, precision).unlink()
 
 
 def export_bundle(
@@ -153,7 +104,7 @@ def export_bundle(
         folder.mkdir()
         for name in checkpoint.spec.files:
             shutil.copyfile(checkpoint.folder / name, folder / name)
-        build, gate = _float32_graphs(checkpoint, folder, gate_pairs, calibration_pairs)
+        build, gate = gated_graphs(checkpoint, folder, gate_pairs, calibration_pairs)
         _check_product_precision(build, publication)
         write_golden(
             folder / GOLDEN_FILE, build.graphs, build.heads, checkpoint.tokenizer, gate_pairs
@@ -178,75 +129,7 @@ def _sample(pairs: Pairs) -> tuple[Pairs, Pairs]:
     return gate, calibration
 
 
-def _float32_graphs(
-    checkpoint: Checkpoint, folder: Path, gate_pairs: Pairs, calibration_pairs: Pairs
-) -> tuple[_Build, Float32Gate]:
-    models = trace_graphs(checkpoint.student)
-    weights = SharedWeights(folder / WEIGHTS_FILE, models["product"])
-    build = _Build(folder, models, weights, {}, [])
-    query, product, head = (build.add(name, "float32", models[name]) for name in _NAMES)
-    wide_path = folder / "product.gate.onnx"
-    weights.save(with_float32_rows(models["product"]), wide_path)
-    wide = open_graph(wide_path)
-    wide_path.unlink()
-    sample = Sample(checkpoint.tokenizer, gate_pairs, ODD_TEXTS)
-    gate = check_float32(checkpoint.student, sample, query, product, wide, head)
-    build.parity += gate.parity
-
-    tiles = _tiles(Sample(checkpoint.tokenizer, calibration_pairs, []), query, product)
-    int8 = {
-        "query": quantised_tower(models["query"]),
-        "product": quantised_tower(models["product"]),
-        "head": quantised_head(models["head"], tiles),
-    }
-    for name in _NAMES:
-        model = int8[name]
-        if model is None:
-            continue
-        graph = build.add(name, "int8", model)
-        entry = check_int8(name, graph, sample, gate.rows, head)
-        build.parity.append(entry)
-        if not passes(entry) or (
-            name == "head" and not tile_independent(onnx_head(graph), gate.rows)
-        ):
-            build.remove(name, "int8")
-    _add_kernel(build, checkpoint.student.dense_head(), tiles, sample, gate)
-    return build, gate
-
-
-def _add_kernel(
-    build: _Build,
-    dense: DenseHead | None,
-    tiles: list[Tile],
-    sample: Sample,
-    gate: Float32Gate,
-) -> None:
-    """The fused head beside the head graph, if it passes the gate of an int8 head."""
-    if dense is None or not kernel_paths():
-        return
-    path = build.file("head", "native")
-    write_head(path, kernel_weights(dense, tiles))
-    kernel = HeadKernel(read_head(path), kernel_paths()[0])
-    entry = check_native(kernel.score, sample, gate.rows, build.graphs["head", "float32"])
-    build.parity.append(entry)
-    if passes(entry) and tile_independent(kernel.score, gate.rows):
-        build.kernel = kernel
-    else:
-        path.unlink()
-
-
-def _tiles(
-    sample: Sample, query: ort.InferenceSession, product: ort.InferenceSession
-) -> list[Tile]:
-    q = query_rows(query, sample.queries)
-    P = product_rows(product, sample.titles, alone=False)
-    return [
-        (q[sample.query_row[members[:1]]], P[sample.title_row[members]])
-        for members in by_query(sample.query_row)
-    ]
-
-
-def _check_product_precision(build: _Build, publication: Publication) -> None:
+def _check_product_precision(build: BundleGraphs, publication: Publication) -> None:
     if not publication.int8_product or ("product", "int8") in build.graphs:
         return
     measured = [entry for entry in build.parity if entry.graph == "product"][1:]
@@ -260,7 +143,11 @@ def _check_product_precision(build: _Build, publication: Publication) -> None:
 
 
 def _draft(
-    checkpoint: Checkpoint, publication: Publication, version: str, build: _Build, pairs: Pairs
+    checkpoint: Checkpoint,
+    publication: Publication,
+    version: str,
+    build: BundleGraphs,
+    pairs: Pairs,
 ) -> Draft:
     run: dict[GraphName, Precision] = {
         "query": "int8" if ("query", "int8") in build.graphs else "float32",
@@ -269,10 +156,6 @@ def _draft(
     }
     if build.kernel is not None:
         run["head"] = "native"
-    built: dict[GraphName, list[Precision]] = {
-        name: [precision for graph, precision in build.graphs if graph == name] for name in _NAMES
-    }
-    built["head"] = list(build.heads)
     student = checkpoint.student
     return Draft(
         format_version=1,
@@ -286,10 +169,10 @@ def _draft(
         row_dtype="float16",
         graphs={
             name: Graph(
-                files={precision: build.file(name, precision).name for precision in built[name]},
+                files={each: build.file(name, each).name for each in precisions},
                 run=run[name],
             )
-            for name in _NAMES
+            for name, precisions in build.precisions.items()
         },
         vector_files=[
             build.file("product", run["product"]).name,

@@ -1,7 +1,7 @@
 """(query, title, target) pairs: reading them from a file, and splitting them by query."""
 
-import hashlib
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from evaluation.errors import InputFileError
 from evaluation.judgments import split_of
 from evaluation.tables import ENCODING, Row, rows
 from export.errors import PairsRefused
+from model_store.digest import file_sha256
 
 
 @dataclass(frozen=True)
@@ -62,32 +63,6 @@ class Pairs:
         )
 
 
-def read_pairs(path: Path, columns: PairColumns, encoding: str = ENCODING) -> Pairs:
-    """Reads a CSV, TSV or JSONL file, plain or gzipped (`evaluation.tables`).
-
-    Raises:
-        PairsRefused: the file can't be read, or a row lacks a query, a title or a target in
-            [0, 1]; the text names the line.
-    """
-    queries: list[str] = []
-    titles: list[str] = []
-    targets = array("f")
-    once: dict[str, str] = {}  # millions of pairs are made of far fewer texts
-    try:
-        for row in rows(path, encoding):
-            query, title = row.text(columns.query), row.text(columns.title)
-            queries.append(once.setdefault(query, query))
-            titles.append(once.setdefault(title, title))
-            targets.append(target_of(row, columns.target))
-    except InputFileError as error:
-        raise PairsRefused(str(error)) from error
-    if not queries:
-        raise PairsRefused(f"{path.name}: expected at least one pair, found none")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Pairs(path.name, sha256, queries, titles, np.array(targets, dtype=np.float32))
-
-
 def target_of(row: Row, column: str) -> float:
     """The target of a row.
 
@@ -102,6 +77,42 @@ def target_of(row: Row, column: str) -> float:
             f"relevant), got {target:g}: rescale the column"
         )
     return target
+
+
+def read_pairs(
+    path: Path,
+    columns: PairColumns,
+    encoding: str = ENCODING,
+    target: Callable[[Row, str], float] = target_of,
+) -> Pairs:
+    """Reads a CSV, TSV or JSONL file, plain or gzipped (`evaluation.tables`).
+
+    Args:
+        path: of the file.
+        columns: of query, title and target.
+        encoding: of the file.
+        target: what makes a target in [0, 1] of a row and the column of targets.
+
+    Raises:
+        PairsRefused: the file can't be read, or a row lacks a query, a title or a target in
+            [0, 1]; the text names the line.
+    """
+    queries: list[str] = []
+    titles: list[str] = []
+    targets = array("f")
+    once: dict[str, str] = {}  # millions of pairs are made of far fewer texts
+    try:
+        for row in rows(path, encoding):
+            query, title = row.text(columns.query), row.text(columns.title)
+            queries.append(once.setdefault(query, query))
+            titles.append(once.setdefault(title, title))
+            targets.append(target(row, columns.target))
+    except InputFileError as error:
+        raise PairsRefused(str(error)) from error
+    if not queries:
+        raise PairsRefused(f"{path.name}: expected at least one pair, found none")
+    targets_n = np.array(targets, dtype=np.float32)
+    return Pairs(path.name, file_sha256(path), queries, titles, targets_n)
 
 
 def split_by_query(pairs: Pairs) -> tuple[Pairs, Pairs]:

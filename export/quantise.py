@@ -82,16 +82,22 @@ def quantised_tower(model: ModelProto) -> ModelProto | None:
     wide, narrow = _matrices(model)
     if sum(wide.values()) < _WORTH_IT:
         return None
+    return dynamically_quantised(model, narrow)
+
+
+def dynamically_quantised(model: ModelProto, left_out: Sequence[str] = ()) -> ModelProto:
+    """A graph with int8 weights per channel and scales taken at run time, but for some nodes."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tower.onnx"
+        path = Path(folder) / "graph.onnx"
         quantize_dynamic(
             _prepared(model),
             path,
             op_types_to_quantize=_OPS,
-            nodes_to_exclude=narrow,
+            nodes_to_exclude=list(left_out),
             per_channel=True,
-            reduce_range=True,
+            reduce_range=True,  # 7-bit weights: no saturation on CPUs without VNNI
             weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
         )
         return stripped(onnx.load(path), model.graph.name)
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evaluation.judgments import Judgments
 from export.pairs import Pairs
 from export.students.student import Student
 from export.tokens import TokenRows
@@ -75,7 +76,9 @@ def _pair_scores(
     return np.concatenate(parts)
 
 
-def score_pairs(student: Student, tokenizer: Tokenizer, pairs: Pairs) -> NDArray[np.float32]:
+def score_pairs(
+    student: Student, tokenizer: Tokenizer, pairs: Pairs | Judgments
+) -> NDArray[np.float32]:
     """Scores of pairs, float32 [n]."""
     return score_tokens(
         student,

@@ -4,7 +4,6 @@ No pickle, no code, no path from a file is followed: a bundle is one flat folder
 each named in manifest.json with its size and sha256.
 """
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from model_store.digest import file_sha256
 from model_store.errors import BundleDamaged, BundleExists, BundleNotFound, BundleRefused
 from model_store.manifest import (
     Draft,
@@ -185,9 +185,7 @@ def _check_fingerprints(manifest: Manifest, where: str) -> None:
 
 def _entry(path: Path) -> FileEntry:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return FileEntry(bytes=os.fstat(file.fileno()).st_size, sha256=digest)
+        return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))
     except OSError as error:
         raise BundleDamaged(f"{path.name}: can't be read: {error.strerror}") from error
 

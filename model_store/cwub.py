@@ -33,12 +33,18 @@ _CHARACTER = (
     "\U00020000-\U0003ffff"  # Han, supplementary planes
 )
 _UNIT = re.compile(rf"[{_CHARACTER}]|\d+(?:\.\d+)*|[^\W\d_{_CHARACTER}]+")
+_ONE_CHARACTER = re.compile(f"[{_CHARACTER}]")
 _JOINER = " "  # can't occur in a unit, so no bigram is ever read as a unigram
 
 
 def units(text: str) -> list[str]:
     """The units u_1..u_n of a text."""
     return _UNIT.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def is_character(unit: str) -> bool:
+    """Whether a unit is one Chinese character (or kana), which has no spaces around it in texts."""
+    return _ONE_CHARACTER.fullmatch(unit) is not None
 
 
 def tokens(text: str) -> list[str]:

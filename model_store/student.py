@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from model_store.bundle import GOLDEN_FILE, Bundle, open_bundle
+from model_store.calibration import calibrated
 from model_store.errors import BundleDamaged, BundleRefused
 from model_store.head_kernel import HeadKernel, KernelPath, fast_path, kernel_paths, read_head
-from model_store.manifest import TILE, Calibration, GraphName, Manifest, Precision
+from model_store.manifest import TILE, GraphName, Manifest, Precision
 from model_store.tokenizer import Tokenizer, open_tokenizer
 
 log = logging.getLogger("winnow.student")
@@ -223,17 +224,6 @@ class OnnxStudent:
 def _native_runs(*, asked: bool) -> bool:
     """Whether the fused head is used here: where it is fast, or where it was asked for by name."""
     return fast_path() is not None or (asked and bool(kernel_paths()))
-
-
-def calibrated(raw: NDArray[np.float32], calibration: Calibration) -> NDArray[np.float32]:
-    """Scores float32 [n] on the calibrated scale; the identity leaves them as they are."""
-    if calibration.slope == 1.0 and calibration.intercept == 0.0:
-        return raw
-    clipped = np.clip(raw.astype(np.float64), 1e-12, 1.0 - 1e-12)
-    logit = np.log(clipped) - np.log1p(-clipped)
-    z = calibration.slope * logit + calibration.intercept
-    scores: NDArray[np.float32] = (1.0 / (1.0 + np.exp(-z))).astype(np.float32)
-    return scores
 
 
 def _read_golden(path: Path) -> dict[str, NDArray[np.generic]]:

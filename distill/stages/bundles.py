@@ -19,15 +19,15 @@ from distill.transfer_options import OnProgress
 from evaluation.bundle_scale import publish_scale, write_scale_report
 from evaluation.judgments import Judgments
 from evaluation.operating_points import FitOptions, fit_scale
-from evaluation.quality import Quality, quality
-from evaluation.report_folder import Provenance, versions
+from evaluation.quality import offline_metrics, quality
+from evaluation.report_folder import versions
 from evaluation.scoring import raw_scores
 from evaluation.thresholds import parse_target
 from export.bundle_export import Publication, export_bundle
 from export.checkpoint import Facts, load_checkpoint
 from export.pairs import Pairs, read_pairs
 from model_store.bundle import open_bundle, revise
-from model_store.manifest import Calibration, Manifest, OfflineMetrics, Thresholds
+from model_store.manifest import Manifest
 from model_store.registry import activate, next_version, published
 from model_store.student import OnnxStudent
 
@@ -46,20 +46,12 @@ def export_stage(run: RecipeRun, table: StudentTable) -> Stage:
         if out.exists():
             return
         pairs = in_context(run, table, read_pairs(run.judged("valid"), LABELS))
-        unset = Thresholds(default=0.0, price=0.0, sale=0.0, chosen_on="not chosen")
         on_progress("graphs", 0, 1)
         export_bundle(
             load_checkpoint(run.checkpoint(table)),
             pairs,
             root,
-            Publication(
-                name=name,
-                version=_VERSION,
-                thresholds=unset,
-                calibration=Calibration(),
-                metrics=[],
-                int8_product=table.int8_product,
-            ),
+            Publication(name=name, version=_VERSION, int8_product=table.int8_product),
         )
         on_progress("graphs", 1, 1)
 
@@ -97,16 +89,9 @@ def calibrate_stage(run: RecipeRun, table: StudentTable) -> Stage:
         valid = run.data.splits["valid"]
         raw = student_scores(run, table, student, valid, on_progress)
         fit = fit_scale(valid, raw, student.manifest.calibration, options)
-        source = f"{_dataset(run)}, split valid, relevant from {valid.relevant_from:g}"
-        provenance = Provenance(
-            title=f"Calibration of {name}",
-            data=source,
-            data_sha256=path_sha256(run.judged("valid")),
-            command=f"winnow distill {run.file.path.name}",
-            seed=options.seed,
-        )
+        provenance = run.provenance(f"Calibration of {name}", "valid", options.seed)
         write_scale_report(report, valid, raw, fit, provenance)
-        publish_scale(exported, root, fit, source, _VERSION)
+        publish_scale(exported, root, fit, provenance.data, _VERSION)
 
     def result() -> Result:
         manifest = open_bundle(out).manifest
@@ -120,7 +105,7 @@ def calibrate_stage(run: RecipeRun, table: StudentTable) -> Stage:
             **run.recipe.calibrate.model_dump(mode="json"),
             "seed": options.seed,
             "resamples": options.resamples,
-            "dataset": _dataset(run),
+            "dataset": run.dataset,
         },
         inputs={
             "the bundle": exported,
@@ -147,7 +132,8 @@ def publish_stage(run: RecipeRun, table: StudentTable) -> Stage:
         student = OnnxStudent.load(calibrated, threads=run.threads)
         scores = student.calibrate(student_scores(run, table, student, test, on_progress))
         found = quality(test, scores, student.manifest.thresholds.default)
-        metrics = _metrics(found, _dataset(run), path_sha256(run.judged("test")))
+        test_sha256 = path_sha256(run.judged("test"))
+        metrics = offline_metrics(found, run.dataset, "test", test_sha256)
         training = student.manifest.training | history(run, table)
         changes: dict[str, object] = {"metrics": [metrics], "training": training}
         version = _published_before(run, name, student.manifest.model_copy(update=changes))
@@ -171,7 +157,7 @@ def publish_stage(run: RecipeRun, table: StudentTable) -> Stage:
         name=table.name,
         options={
             **run.recipe.publish.model_dump(mode="json"),
-            "dataset": _dataset(run),
+            "dataset": run.dataset,
         },
         inputs={
             "the bundle": calibrated,
@@ -216,13 +202,16 @@ def history(run: RecipeRun, table: StudentTable) -> Facts:
         "recipe": recipe.name,
         "recipe_sha256": run.file.sha256,
         "recipe_seed": recipe.seed,
-        "transfer_sha256": path_sha256(run.transfer),
+        "transfer_sha256": path_sha256(run.pairs_of(table)),
     }
     facts |= {f"{name}_sha256": path_sha256(path) for name, path in run.data.files.items()}
     for teacher in recipe.teacher:
         if teacher.name in recipe.labels_of(table):
             facts[f"teacher.{teacher.name}.sha256"] = path_sha256(run.teacher(teacher.name))
             facts[f"teacher.{teacher.name}.seed"] = recipe.seed_of(teacher)
+    for student in recipe.student:
+        if student.name in recipe.labels_of(table):
+            facts[f"student.{student.name}.sha256"] = path_sha256(run.checkpoint(student))
     if table.context is not None:  # texts that whoever serves it has to make too
         options = table.context.options
         facts |= {"context.neighbours": options.neighbours, "context.words": options.words}
@@ -259,22 +248,4 @@ def _fit_options(run: RecipeRun, table: StudentTable) -> FitOptions:
         folds=calibrate.folds,
         resamples=run.recipe.report.resamples,
         seed=run.recipe.seed_of(table),
-    )
-
-
-def _dataset(run: RecipeRun) -> str:
-    return run.recipe.publish.dataset or run.recipe.name
-
-
-def _metrics(found: Quality, dataset: str, sha256: str) -> OfflineMetrics:
-    return OfflineMetrics(
-        dataset=dataset,
-        split="test",
-        dataset_sha256=sha256,
-        pairs=found.pairs,
-        queries=found.queries,
-        negative_share=found.negative_share,
-        roc_auc=found.roc_auc,
-        neg_pr_auc=found.neg_pr_auc,
-        ndcg_at_10=found.ndcg_at_10,
     )

@@ -8,7 +8,7 @@ from distill.errors import RecipeRefused
 from distill.labelling import label, score_here
 from distill.labels import PairsFile, read_labels
 from distill.logs import LogFile, filter_log
-from distill.recipe_tables import TeacherTable
+from distill.recipe_tables import Log, Transfer
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Kind, Result, Stage
 from distill.stages.teachers import data_inputs, data_options
@@ -18,9 +18,11 @@ from distill.transfer_inputs import QueryFile
 from distill.transfer_options import OnProgress
 
 
-def transfer_stage(run: RecipeRun) -> Stage:
-    """The pairs that teachers label; a file made before is only looked at."""
-    table, out = run.recipe.transfer, run.transfer
+def transfer_stage(run: RecipeRun, kind: Kind, table: Transfer, out: Path) -> Stage:
+    """The pairs that teachers or, of the kind "wide", students label.
+
+    A file made before is only looked at.
+    """
     seed = run.recipe.seed_of(table)
     inputs = dict(data_inputs(run))
     if table.queries is not None:
@@ -31,11 +33,11 @@ def transfer_stage(run: RecipeRun) -> Stage:
         inputs["the transfer set"] = out
     for what, path in inputs.items():
         if not path.is_file():
-            raise RecipeRefused(f"transfer: {what}: expected a file, found none at {path}")
+            raise RecipeRefused(f"{kind}: {what}: expected a file, found none at {path}")
 
     def write(on_progress: OnProgress) -> None:
         if not out.exists() and table.log is not None:
-            _from_log(run, out, on_progress)
+            _from_log(run, table.log, out, on_progress)
         elif not out.exists():
             file = table.queries and QueryFile(
                 run.data.folder / table.queries, table.query_column, run.recipe.data.encoding
@@ -46,7 +48,7 @@ def transfer_stage(run: RecipeRun) -> Stage:
         run.data.check_unseen(_queries(out), out.name)
 
     return Stage(
-        kind="transfer",
+        kind=kind,
         options={
             **data_options(run),
             **table.model_dump(mode="json", include={"query_column", "log"}),
@@ -61,10 +63,7 @@ def transfer_stage(run: RecipeRun) -> Stage:
     )
 
 
-def _from_log(run: RecipeRun, out: Path, on_progress: OnProgress) -> None:
-    log = run.recipe.transfer.log
-    if log is None:
-        raise ValueError("expected a [transfer.log]")
+def _from_log(run: RecipeRun, log: Log, out: Path, on_progress: OnProgress) -> None:
     data = run.recipe.data
     file = LogFile(
         run.data.folder / log.path,
@@ -83,16 +82,21 @@ def _queries(transfer: Path) -> Iterator[str]:
     return (query for query, _ in PairsFile(transfer).texts())
 
 
-def labels_stage(run: RecipeRun, table: TeacherTable, *, judged: bool) -> Stage:
-    """A teacher's logits of the transfer set or, `judged`, of the judged training pairs."""
+def labels_stage(run: RecipeRun, name: str, *, judged: bool) -> Stage:
+    """Logits of the transfer set or, `judged`, of the judged training pairs.
+
+    `name`: of a teacher, or of a student that labels the wide set for others.
+    """
     kind: Kind = "labels-judged" if judged else "labels"
-    pairs = run.judged("train") if judged else run.transfer
-    out = run.at(kind, table.name)
-    scorer = run.scorer(table.name)
+    widely = run.recipe.labels_widely(name)
+    pairs = run.judged("train") if judged else run.wide if widely else run.transfer
+    out = run.at(kind, name)
+    scorer = run.scorer(name)
 
     def write(on_progress: OnProgress) -> None:
         opened = open_teacher(scorer, run.device, run.threads)
-        label(PairsFile(pairs), table.name, opened.sha256, score_here(opened), out, on_progress)
+        score = score_here(opened)
+        label(PairsFile(pairs), name, opened.sha256, score, out, on_progress)
 
     def result() -> Result:
         logits = read_labels(out)
@@ -100,7 +104,7 @@ def labels_stage(run: RecipeRun, table: TeacherTable, *, judged: bool) -> Stage:
 
     return Stage(
         kind=kind,
-        name=table.name,
+        name=name,
         options={},
         inputs={"what labels": scorer, "the pairs": pairs},
         outputs=lambda: [out],

@@ -6,13 +6,13 @@ from pathlib import Path
 from distill.stages.figures import agreements, checkpoints, score_test_pairs
 from distill.stages.report_sections import sections
 from distill.stages.run import RecipeRun
-from distill.stages.stage import Result, Stage, path_sha256
+from distill.stages.stage import Result, Stage
 from distill.stages.students import context_inputs
 from distill.stages.variants import curves
 from distill.transfer_options import OnProgress
 from evaluation.assessment import AssessOptions, assess, scored_by_all
 from evaluation.report import write_report
-from evaluation.report_folder import JSON_FILE, MARKDOWN_FILE, Provenance
+from evaluation.report_folder import JSON_FILE, MARKDOWN_FILE
 from export.checkpoint import load_checkpoint
 
 
@@ -61,18 +61,11 @@ def _write(run: RecipeRun, out: Path, on_progress: OnProgress) -> None:
     assessment = assess(scored, options)
     # Labels are compared before calibration, which moves probabilities away from the teacher's.
     assessment = assessment.model_copy(update={"agreement": agreements(run, scores)})
-    dataset = recipe.publish.dataset or recipe.name
     write_report(
         out,
         scored,
         assessment,
-        Provenance(
-            title=f"Recipe {recipe.name}",
-            data=f"{dataset}, split test, relevant from {scores.judged.relevant_from:g}",
-            data_sha256=path_sha256(run.judged("test")),
-            command=f"winnow distill {run.file.path.name}",
-            seed=recipe.seed,
-        ),
+        run.provenance(f"Recipe {recipe.name}", "test", recipe.seed),
         curves(recipe, facts, scores.roc_auc, recipe.against),
         sections(run, scores, facts),
     )

@@ -13,7 +13,7 @@ from evaluation.judgments import Judgments
 from evaluation.report import Section, shown
 from evaluation.resampling import Interval, Resampling
 from export.checkpoint import Facts
-from model_store.student import calibrated
+from model_store.calibration import calibrated
 
 _SORTS = ("default", "sale", "price")
 
@@ -121,6 +121,8 @@ def as_they_label(run: RecipeRun, judged: Judgments) -> Section:
     )
     rows = []
     for teacher in run.recipe.teacher:
+        if run.scorer(teacher.name) == run.teacher(teacher.name):
+            continue
         sampled = resampling.samples(
             {
                 name: weighted.roc_auc(judged.labels, teacher_logits(run, teacher.name, name))
@@ -147,6 +149,11 @@ def origins(run: RecipeRun) -> Section:
         (f"recipe {run.file.path.name}", recipe.seed, run.file.sha256),
         *((path.name, "", path_sha256(path)) for path in run.data.files.values()),
         (run.transfer.name, recipe.seed_of(recipe.transfer), path_sha256(run.transfer)),
+        *(
+            (run.wide.name, recipe.seed_of(each), path_sha256(run.wide))
+            for each in (recipe.wide,)
+            if each is not None
+        ),
         *(
             (f"teacher {each.name}", recipe.seed_of(each), path_sha256(run.teacher(each.name)))
             for each in recipe.teacher

@@ -2,7 +2,7 @@
 
 judged/{train,valid,test}.csv   query, title, target, label; test is read by judge, publish, report
 encoders/ pretrained/ teachers/ converted/      by name
-transfer.csv.gz
+transfer.csv.gz wide.csv.gz
 labels/<teacher>/ labels-judged/<teacher>/      of the transfer set, of the judged training pairs
 students/<name>/ fine-tuned/<name>/ labels-alone/<name>/        checkpoints
 exported/ calibrated/           registries of bundles that nobody serves yet
@@ -24,7 +24,9 @@ from distill.recipe import MADE_ENCODERS, Recipe
 from distill.recipe_data import RecipeData
 from distill.recipe_file import RecipeFile
 from distill.recipe_tables import StudentTable, TeacherTable
+from distill.stages.stage import path_sha256
 from evaluation.judgments import Split
+from evaluation.report_folder import Provenance
 
 _Named = TypeVar("_Named", TeacherTable, StudentTable)
 
@@ -75,21 +77,54 @@ class RecipeRun:
         return self.at("judged", f"{split}.csv")
 
     @property
+    def dataset(self) -> str:
+        """What manifests and reports call the judgements."""
+        return self.recipe.publish.dataset or self.recipe.name
+
+    def provenance(self, title: str, split: Split, seed: int) -> Provenance:
+        """Of figures on the judged pairs of a split."""
+        relevant_from = self.data.splits[split].relevant_from
+        return Provenance(
+            title=title,
+            data=f"{self.dataset}, split {split}, relevant from {relevant_from:g}",
+            data_sha256=path_sha256(self.judged(split)),
+            command=f"winnow distill {self.file.path.name}",
+            seed=seed,
+        )
+
+    @property
     def transfer(self) -> Path:
         """The pairs that teachers label."""
         given = self.recipe.transfer.file
         return self.data.folder / given if given else self.at("transfer.csv.gz")
 
+    @property
+    def wide(self) -> Path:
+        """The pairs that students label for other students."""
+        if self.recipe.wide is None:
+            return self.transfer
+        given = self.recipe.wide.file
+        return self.data.folder / given if given else self.at("wide.csv.gz")
+
+    def pairs_of(self, student: StudentTable) -> Path:
+        """The pairs that a student learns from, labelled by teachers or by students."""
+        by_students = any(map(self.recipe.labels_widely, self.recipe.labels_of(student)))
+        return self.wide if by_students else self.transfer
+
     def teacher(self, name: str) -> Path:
-        """The folder of a teacher in PyTorch."""
+        """The folder of a teacher as it was trained."""
         given = _named(self.recipe.teacher, name).folder
         return self.file.folder / given if given else self.at("teachers", name)
 
-    def scorer(self, teacher: str) -> Path:
-        """The folder of what labels for a teacher."""
-        if self.recipe.labels.scorer == "pytorch":
-            return self.teacher(teacher)
-        return self.at("converted", f"{teacher}.{self.recipe.labels.scorer}")
+    def scorer(self, name: str) -> Path:
+        """The folder of what labels for a teacher; for a student, its checkpoint."""
+        students = {each.name: each for each in self.recipe.student}
+        if name in students:
+            return self.checkpoint(students[name])
+        lexical = _named(self.recipe.teacher, name).is_lexical
+        if lexical or self.recipe.labels.scorer == "pytorch":
+            return self.teacher(name)
+        return self.at("converted", f"{name}.{self.recipe.labels.scorer}")
 
     def checkpoint(self, student: StudentTable) -> Path:
         """What is exported of a student: the last of its stages."""

@@ -8,10 +8,8 @@ input was made again with the same bytes stays done.
 <work>/stages/<stage>.begun.json   of one that was stopped: what it leaves goes on from there
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +21,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill.errors import RecipeRefused
+from distill.lock import locked
 from distill.transfer_options import OnProgress
+from distill.whole_file import written_whole
+from model_store.digest import file_sha256
 
 Kind = Literal[
     "data",
@@ -32,6 +33,7 @@ Kind = Literal[
     "teacher",
     "convert",
     "transfer",
+    "wide",
     "labels",
     "labels-judged",
     "student",
@@ -110,7 +112,7 @@ class Work:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One command at a time; the lock goes with the process, however it ends.
+        """One command at a time.
 
         Raises:
             RecipeRefused: another command is at work there.
@@ -123,13 +125,8 @@ class Work:
             raise RecipeRefused(
                 f"{self.folder}: can't be written: {error.strerror or error}"
             ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RecipeRefused(
-                    f"{self.folder}: another recipe is being made there: let it finish"
-                ) from error
+        busy = RecipeRefused(f"{self.folder}: another recipe is being made there: let it finish")
+        with file, locked(file, busy):
             yield
 
     def why(self, stage: Stage) -> str | None:
@@ -224,8 +221,7 @@ def path_sha256(path: Path) -> str:
             digest.update(f"{each.relative_to(path)} {path_sha256(each)}\n".encode())
         return digest.hexdigest()
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return _NOT_THERE
 
@@ -261,9 +257,5 @@ def _remove(path: Path) -> None:
 
 
 def _write(path: Path, file: _StageFile) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(file.model_dump_json(indent=2) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")

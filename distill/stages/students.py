@@ -21,9 +21,9 @@ from export.pairs import Pairs, read_pairs
 
 
 def student_stage(run: RecipeRun, table: StudentTable) -> Stage:
-    """The student, taught by the labels of teachers."""
+    """The student, taught by the labels of teachers, or of students before it."""
     source = PairSource(
-        path=run.transfer,
+        path=run.pairs_of(table),
         labels=_labels(run, table, "labels"),
         temperature=table.temperature,
         behaviour=table.behaviour,

@@ -11,6 +11,7 @@ from distill.masked_lm import PRETRAINING_FILE, pretrain
 from distill.new_encoder import EncoderSizes, write_new_encoder
 from distill.recipe_data import SPLITS, TARGETS
 from distill.recipe_tables import NewEncoder, PretrainTable, TeacherTable
+from distill.resume import partial_folder
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Result, Stage
 from distill.teach import teach
@@ -113,7 +114,7 @@ def pretrain_stage(run: RecipeRun, table: PretrainTable) -> Stage:
         outputs=lambda: [out],
         run=write,
         result=result,
-        leaves=[out, _partial(out)],
+        leaves=[out, partial_folder(out)],
     )
 
 
@@ -144,7 +145,7 @@ def teacher_stage(run: RecipeRun, table: TeacherTable) -> Stage:
         outputs=lambda: [out],
         run=write,
         result=lambda: _figures(out),
-        leaves=[out, _partial(out)],
+        leaves=[out, partial_folder(out)],
     )
 
 
@@ -187,7 +188,7 @@ def convert_stage(run: RecipeRun, table: TeacherTable) -> Stage:
 
 
 def judge_stage(run: RecipeRun, table: TeacherTable) -> Stage:
-    """The teacher's logits of the test pairs: in PyTorch, and as it labels."""
+    """The teacher's logits of the test pairs: as it was trained, and as it labels."""
     teacher = run.teacher(table.name)
     scorers = {run.at("test", f"{table.name}.npy"): teacher}
     scorer = run.scorer(table.name)
@@ -229,8 +230,3 @@ def _figures(teacher: Path) -> Result:
 
 def _number(fact: object) -> float | None:
     return float(fact) if isinstance(fact, int | float) else None
-
-
-def _partial(out: Path) -> Path:
-    """Where teach, pretrain and train keep what they need to go on."""
-    return out.with_name(f"{out.name}.partial")

@@ -16,6 +16,8 @@ from tokenizers import (
     trainers,
 )
 
+from distill.new_encoder import word_pieces
+
 FAMILIES = ("bert", "electra", "distilbert", "roberta")
 
 _SIZES: dict[str, Any] = {
@@ -84,12 +86,12 @@ def _roberta(vocabulary: int) -> transformers.PreTrainedModel:
 
 
 def _word_pieces(texts: Sequence[str]) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    """Not trained: WordPieceTrainer makes another vocabulary, so another teacher, in every run."""
+    numbers = {token: number for number, token in enumerate(word_pieces(texts, 300))}
+    tokenizer = Tokenizer(models.WordPiece(numbers, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",

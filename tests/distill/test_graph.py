@@ -15,6 +15,7 @@ from distill.errors import ContextRefused
 from distill.graph import SEPARATOR, Graph, GraphOptions
 from evaluation.judgments import split_of
 from evaluation.metrics import roc_auc
+from export.checkpoint import Facts
 from export.pairs import PairColumns, Pairs
 from indexing.catalogue import open_catalogue, open_queries
 
@@ -354,6 +355,30 @@ def test_the_files(tmp_path: Path) -> None:
     # What is written can be indexed as it is.
     assert len(list(open_catalogue(out / "catalogue.csv").rows())) == 2
     assert len(list(open_queries(out / "queries.csv", text_column="text").rows())) == 2
+
+
+def test_pairs_keep_their_labels_where_some_stay_with_the_graph(tmp_path: Path) -> None:
+    queries = [query for query in _train(20) for _ in range(4)]
+    titles = [f"title {number}" for number in range(len(queries))]
+    random = np.random.default_rng(0)
+    soft, hard = random.random((2, len(queries)), dtype=np.float32).round(3)
+    hard[::3] = np.nan
+    facts: Facts = {"teachers": "cross", "temperature": 2.0}
+    pairs = Pairs("p.csv", "0" * 64, queries, titles, soft, hard, facts)
+    written = write_context(
+        Graph(pairs, GraphOptions()),
+        ContextInputs(training=pairs, columns=PairColumns()),
+        TrainingContext(graph_share=0.4),
+        tmp_path / "out",
+        lambda *_: None,
+    )
+    rows = _read(tmp_path / "out" / "pairs.csv")
+    assert 0 < len(rows) == written[0].rows < len(pairs)
+    for row in rows:
+        place = titles.index(row["title"].split(SEPARATOR)[0])
+        expected = "" if np.isnan(hard[place]) else f"{hard[place]:.7g}"
+        assert (row["target"], row["hard"]) == (f"{soft[place]:.7g}", expected)
+    assert json.loads((tmp_path / "out" / "context.json").read_text())["labels"] == facts
 
 
 def test_it_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

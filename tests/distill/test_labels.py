@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from distill.errors import LabelsRefused
 from distill.labelling import label, score_here
-from distill.labels import PairsFile, read_labels, read_soft_pairs, soft_targets
+from distill.labels import PairsFile, read_labels, read_soft_pairs
+from distill.stack import stacked_probability
 from distill.transfer_file import TransferPair, write_pairs
 from evaluation.errors import InputFileError
 from tests.distill.overlap import OverlapScorer
@@ -22,14 +23,14 @@ EXAMPLE = np.array([np.log(0.024137 / (1 - 0.024137))], dtype=np.float32)
 
 @pytest.mark.parametrize(("temperature", "probability"), [(1.0, 0.024137), (2.0, 0.135898)])
 def test_the_papers_example(temperature: float, probability: float) -> None:
-    assert soft_targets([EXAMPLE], temperature)[0] == pytest.approx(probability, abs=2e-6)
+    assert stacked_probability([EXAMPLE], temperature)[0] == pytest.approx(probability, abs=2e-6)
     assert EXAMPLE[0] == pytest.approx(-1.288 - 2.411, abs=1e-3)
 
 
 def test_teachers_are_averaged_as_probabilities_not_as_logits() -> None:
     first = np.array([0.0, 4.0], dtype=np.float32)
     second = np.array([np.log(3), -4.0], dtype=np.float32)  # 3 to 1: 0.75
-    found = soft_targets([first, second], 1.0)
+    found = stacked_probability([first, second], 1.0)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, [(0.5 + 0.75) / 2, 0.5], rtol=1e-6)
 
@@ -38,7 +39,7 @@ def test_teachers_are_averaged_as_probabilities_not_as_logits() -> None:
 def test_targets_are_softmaxes_of_two_logits_over_t(
     logits: list[float], temperature: float
 ) -> None:
-    found = soft_targets([np.array(logits, dtype=np.float32)], temperature)
+    found = stacked_probability([np.array(logits, dtype=np.float32)], temperature)
     two = np.array([[0.0, logit] for logit in logits]) / temperature
     powers = np.exp(two - two.max(axis=1, keepdims=True))
     np.testing.assert_allclose(found, powers[:, 1] / powers.sum(axis=1), atol=1e-6)
@@ -47,14 +48,14 @@ def test_targets_are_softmaxes_of_two_logits_over_t(
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
     with pytest.raises(LabelsRefused, match="expected a temperature above 0"):
-        soft_targets([EXAMPLE], temperature)
+        stacked_probability([EXAMPLE], temperature)
 
 
 def test_no_teacher_and_teachers_of_different_pairs_are_refused() -> None:
     with pytest.raises(LabelsRefused, match=r"got \[\]"):
-        soft_targets([], 1.0)
+        stacked_probability([], 1.0)
     with pytest.raises(LabelsRefused, match=r"got \[\[1\], \[2\]\]"):
-        soft_targets([EXAMPLE, np.zeros(2, np.float32)], 1.0)
+        stacked_probability([EXAMPLE, np.zeros(2, np.float32)], 1.0)
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_pairs_with_targets_of_two_teachers(pairs: PairsFile, tmp_path: Path) ->
     found = read_soft_pairs(pairs, folders, temperature=2.0)
     texts = list(pairs.texts())
     assert list(zip(found.queries, found.titles, strict=True)) == texts
-    expected = soft_targets([read_labels(folder) for folder in folders], 2.0)
+    expected = stacked_probability([read_labels(folder) for folder in folders], 2.0)
     np.testing.assert_array_equal(found.targets, expected)
     other = read_soft_pairs(pairs, folders, temperature=3.0)
     assert found.sha256 != other.sha256

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill.data_table import Data
 from distill.errors import RecipeRefused, TransferRefused
 from distill.objectives import Listwise, Pointwise
 from distill.recipe_data import LABELS, TARGETS, RecipeData
 from distill.recipe_file import read_recipe
-from distill.recipe_tables import Data, FineTune
+from distill.recipe_tables import FineTune
 from evaluation.judgments import query_key, split_of
 from export.pairs import read_pairs
 

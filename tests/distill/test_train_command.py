@@ -61,7 +61,6 @@ def test_two_stages(tmp_path: Path, judged: Path) -> None:
     assert load_checkpoint(tmp_path / "second").student.kind == "deepdot"
 
 
-@pytest.mark.xfail(reason="pairs in context and their hard labels differ in number", strict=False)
 def test_context_and_what_comes_of_it(tmp_path: Path, judged: Path) -> None:
     catalogue, out = tmp_path / "products.csv", tmp_path / "context"
     with judged.open(encoding="utf-8", newline="") as file:

@@ -17,11 +17,11 @@ from distill.objectives import Pointwise
 from distill.options import TrainOptions
 from distill.train import Silence, train
 from distill.training_pairs import PairSource, read_training_pairs
-from distill.transfer_file import file_sha256
 from evaluation.errors import InputFileError
 from export.checkpoint import Checkpoint, load_checkpoint
 from export.errors import CheckpointRefused, PairsRefused
 from export.pairs import PairColumns, Pairs
+from model_store.digest import file_sha256
 from tests.export.small import KINDS
 
 Parts = tuple[Pairs, Pairs]

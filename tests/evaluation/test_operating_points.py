@@ -11,8 +11,8 @@ from evaluation.operating_points import FitOptions, ScaleFit, fit_scale
 from evaluation.reliability import log_losses
 from evaluation.resampling import Interval
 from evaluation.thresholds import Target, target_threshold
+from model_store.calibration import calibrated
 from model_store.manifest import Calibration, SortMode
-from model_store.student import calibrated
 
 IDENTITY = Calibration()
 
