@@ -1,0 +1,156 @@
+"""A lexical teacher: boosted trees over what query and title share. Folder in, log odds out.
+
+model-0.txt, model-1.txt ...   trees, in LightGBM's text format
+vocabulary.json, vectors.npz   the terms of the catalogue (lexical_vectors.py)
+teacher.json                   features by column, sha256 of the files above, facts of the training;
+                               written last
+
+Labelling needs no torch. Nothing here is a pickle.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.errors import TeacherRefused
+from distill.lexical_features import FEATURES, LexicalFeatures
+from distill.lexical_vectors import VECTORS_FILE, VOCABULARY_FILE, read_spaces, write_spaces
+from distill.teacher_file import (
+    TEACHER_FILE,
+    Facts,
+    LexicalTeacherFile,
+    read_teacher_file,
+    write_teacher_file,
+)
+from model_store.digest import file_sha256
+
+
+class LexicalTeacher:
+    """Scores pairs by the mean of its models; a `PairScorer` (teacher.py)."""
+
+    def __init__(
+        self,
+        features: LexicalFeatures,
+        models: Sequence[lightgbm.Booster],
+        description: LexicalTeacherFile,
+        threads: int | None,
+    ) -> None:
+        """`LexicalTeacher.load` makes one of a folder."""
+        self._features = features
+        self._models = models
+        self._threads = threads or 0  # 0: every CPU
+        self.description = description
+        self.sha256 = _sha256(description)
+
+    @classmethod
+    def load(cls, folder: Path, threads: int | None = None) -> "LexicalTeacher":
+        """Opens what `save_lexical_teacher` wrote; it runs on `threads` threads, else on every CPU.
+
+        Raises:
+            TeacherRefused: a file is missing or damaged, or its features are not today's.
+        """
+        description = read_teacher_file(folder / TEACHER_FILE, LexicalTeacherFile)
+        _check_features(description, folder)
+        _check_files(description, folder)
+        features = LexicalFeatures(read_spaces(folder))
+        models = [_read_model(folder / name) for name in description.models]
+        return cls(features, models, description, threads)
+
+    def logits(self, queries: Sequence[str], titles: Sequence[str]) -> NDArray[np.float32]:
+        """Log odds of relevance of n aligned pairs, float32 [n]; none depends on the others."""
+        matrix = self._features.matrix(queries, titles)
+        return mean_logits(self._models, matrix, self._threads)
+
+
+def mean_logits(
+    models: Sequence[lightgbm.Booster], matrix: NDArray[np.float32], threads: int
+) -> NDArray[np.float32]:
+    """Mean raw score of the models, float32 [n]; `matrix` as `LexicalFeatures.matrix` gives it."""
+    if not len(matrix):
+        return np.empty(0, dtype=np.float32)
+    raw = [model.predict(matrix, raw_score=True, num_threads=threads) for model in models]
+    return np.asarray(np.mean(raw, axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def save_lexical_teacher(
+    features: LexicalFeatures, models: Sequence[str], training: Facts, out: Path
+) -> LexicalTeacherFile:
+    """Writes a teacher's folder, which is there whole or not at all.
+
+    Args:
+        features: whose matrix the models were trained on.
+        models: trees, in LightGBM's text format.
+        training: what teacher.json should say of it.
+        out: must not exist. `<out>.unfinished` lies beside it meanwhile.
+    """
+    folder = out.with_name(f"{out.name}.unfinished")
+    shutil.rmtree(folder, ignore_errors=True)  # of a stop in the middle of writing
+    folder.mkdir(parents=True)
+    write_spaces(features.spaces, folder)
+    names = tuple(f"model-{number}.txt" for number in range(len(models)))
+    for name, trees in zip(names, models, strict=True):
+        (folder / name).write_text(trees, encoding="utf-8", newline="\n")
+    decide = sorted((*names, VOCABULARY_FILE, VECTORS_FILE))
+    description = LexicalTeacherFile(
+        features=FEATURES,
+        models=names,
+        files={name: file_sha256(folder / name) for name in decide},
+        training=training,
+    )
+    write_teacher_file(description, folder)
+    folder.rename(out)
+    return description
+
+
+def _sha256(description: LexicalTeacherFile) -> str:
+    """sha256 of everything that decides a logit: the files, and what they are read as."""
+    decides = description.model_dump_json(exclude={"training"})
+    return hashlib.sha256(decides.encode()).hexdigest()
+
+
+def _check_features(description: LexicalTeacherFile, folder: Path) -> None:
+    if description.features == FEATURES:
+        return
+    theirs, ours = set(description.features), set(FEATURES)
+    raise TeacherRefused(
+        f"{folder}: trained on other features than this version has (it has {len(theirs - ours)} "
+        f"unknown ones {sorted(theirs - ours)[:3]}, lacks {len(ours - theirs)} "
+        f"{sorted(ours - theirs)[:3]}): train it again"
+    )
+
+
+def _check_files(description: LexicalTeacherFile, folder: Path) -> None:
+    """Before anything is parsed: of half a file of trees LightGBM may make half a model."""
+    needed = {*description.models, VOCABULARY_FILE, VECTORS_FILE}
+    if needed != set(description.files):
+        raise TeacherRefused(
+            f"{folder / TEACHER_FILE}: files: expected {', '.join(sorted(needed))}, got "
+            f"{', '.join(sorted(description.files)) or 'none'}"
+        )
+    for name, expected in description.files.items():
+        try:
+            got = file_sha256(folder / name)
+        except OSError as error:
+            raise TeacherRefused(f"{folder / name}: can't be read: {error.strerror}") from error
+        if got != expected:
+            raise TeacherRefused(
+                f"{folder / name}: damaged: expected sha256 {expected[:12]}, got {got[:12]}: copy "
+                "the folder again, or train the teacher again"
+            )
+
+
+def _read_model(path: Path) -> lightgbm.Booster:
+    try:
+        model = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
+        raise TeacherRefused(f"{path}: not trees of LightGBM: {error}") from error
+    if model.num_feature() != len(FEATURES):
+        raise TeacherRefused(
+            f"{path}: expected trees over {len(FEATURES)} features, got {model.num_feature()}"
+        )
+    return model

@@ -1,0 +1,176 @@
+"""A lexical teacher from the command line and in a recipe: taught, labelled with, stacked."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from distill.errors import DistillError, RecipeRefused
+from distill.labels import read_labels
+from distill.lexical_teacher import LexicalTeacher
+from distill.pipeline import follow, plan, stages
+from distill.recipe_file import read_recipe
+from distill.stages.run import RecipeRun
+from distill.stages.stage import Stage, Taken
+from evaluation.judgments import split_of
+from export.pairs import Pairs
+from tests.distill.tiny_recipe import RECIPE, write_tiny
+
+QUICK = ("--models", "2", "--rounds", "40", "--threads", "1")
+
+WORDS = """
+[[teacher]]
+name = "words"
+architecture = "lexical"
+models = 2
+rounds = 40
+"""
+
+
+def winnow(*arguments: str | Path) -> Result:
+    """Runs the command in this process."""
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory, pairs: Pairs) -> Path:
+    path = tmp_path_factory.mktemp("judged") / "judged.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["query", "title", "relevance"])
+        for query, title, relevant in zip(pairs.queries, pairs.titles, pairs.labels, strict=True):
+            writer.writerow([query, title, 3 if relevant else 1])
+    return path
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory, judged: Path) -> Path:
+    """A teacher that the command taught."""
+    folder = tmp_path_factory.mktemp("taught")
+    products = folder / "products.txt"
+    products.write_text("one more lamp\n", encoding="utf-8")
+    told = ("--grades", "1:3", "--target-column", "relevance", "--products", products, "--json")
+    out = folder / "words"
+    done = winnow(
+        *("teach", "--architecture", "lexical", "--pairs", judged, "--out", out), *told, *QUICK
+    )
+    assert done.exit_code == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert [model["seed"] for model in figures["models"]] == [0, 1]
+    assert figures["roc_auc"] > 0.9
+    assert "seed of the model" in done.stderr
+    return out
+
+
+def test_teach_learns_its_split_in_the_terms_of_the_products(taught: Path, pairs: Pairs) -> None:
+    facts = LexicalTeacher.load(taught, 1).description.training
+    assert facts["pairs"] == sum(split_of(query) == "train" for query in pairs.queries)
+    train = {
+        title
+        for query, title in zip(pairs.queries, pairs.titles, strict=True)
+        if split_of(query) == "train"
+    }
+    assert facts["catalogue"] == len(train | {"one more lamp"})
+
+
+def test_label_and_score_with_it(taught: Path, judged: Path, pairs: Pairs, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    told = ("--pairs", judged, "--out", out, "--threads", "1", "--json")
+    done = winnow("label", "--teacher", taught, *told)
+    assert done.exit_code == 0, done.stderr
+    teacher = LexicalTeacher.load(taught, 1)
+    assert json.loads(done.stdout)["teacher_sha256"] == teacher.sha256
+    assert np.array_equal(read_labels(out), teacher.logits(pairs.queries, pairs.titles))
+    judgments = ("--judgments", judged, "--relevant-from", "2", "--split", "test", "--json")
+    scored = winnow("teacher", "score", taught, taught, *judgments, "--threads", "1")
+    assert scored.exit_code == 0, scored.stderr
+    assert json.loads(scored.stdout)["stacked"]["roc_auc"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--architecture", "lexical", "--epochs", "3"), "--epochs is for --architecture cross-"),
+        (("--encoder", "x", "--rounds", "3"), "--rounds is for --architecture lexical"),
+        ((), "--encoder: expected a folder or OWNER/NAME for a cross-encoder"),
+    ],
+)
+def test_options_of_the_other_architecture_are_refused(
+    judged: Path, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    done = winnow("teach", "--pairs", judged, "--out", tmp_path / "out", *arguments)
+    assert done.exit_code == 2
+    assert expected in " ".join(done.stderr.replace("│", " ").split())
+
+
+class _Silence:
+    def begins(self, stage: Stage, why: str | None) -> None: ...
+    def phase(self, phase: str, done: int, total: int | None) -> None: ...
+    def ends(self, taken: Taken) -> None: ...
+
+
+def _run(recipe: Path) -> RecipeRun:
+    return RecipeRun(read_recipe(recipe), recipe.parent / "work", recipe.parent / "bundles")
+
+
+def test_a_recipe_labels_with_it_as_it_is(tmp_path: Path) -> None:
+    """Its labels beside those of an encoder's teacher, which is left untaught here."""
+    run = _run(write_tiny(tmp_path, RECIPE.replace("[transfer]", f"{WORDS}\n[transfer]")))
+    titles = [stage.title for stage in stages(run)]
+    assert {"teacher:words", "labels:words", "labels-judged:words", "judge:words"} <= {*titles}
+    assert [title for title in titles if title.startswith("convert")] == ["convert:cross"]
+    assert run.recipe.stacks == {"teachers": ("cross", "words")}
+    every = {stage.title: stage for stage in stages(run)}
+    taken = follow(run, "data", _Silence())
+    assert [each.stage.title for each in taken] == ["data"]
+    for title in ("teacher:words", "transfer", "labels:words", "judge:words"):
+        every[title].run(_Silence().phase)
+        assert all(path.exists() for path in every[title].outputs())
+    auc = every["teacher:words"].result()["validation ROC-AUC"]
+    assert isinstance(auc, float)
+    assert auc > 0.7
+    teacher = LexicalTeacher.load(run.teacher("words"), 1)
+    catalogue = {*run.data.products.titles}
+    assert teacher.description.training["catalogue"] == len(catalogue)
+    logits = np.load(run.at("test", "words.npy"))
+    test = run.data.splits["test"]
+    assert np.array_equal(logits, teacher.logits(test.queries, test.titles))
+    assert every["labels:words"].result()["pairs"]
+
+
+def test_an_option_of_it_takes_its_stages_alone_again(tmp_path: Path) -> None:
+    recipe = RECIPE.replace("[transfer]", f"{WORDS}\n[transfer]")
+    before = {
+        each.stage.title: each.stage for each in plan(_run(write_tiny(tmp_path, recipe)), None)
+    }
+    changed = recipe.replace("rounds = 40", "rounds = 41")
+    after = {
+        each.stage.title: each.stage for each in plan(_run(write_tiny(tmp_path, changed)), None)
+    }
+    other = [title for title in before if before[title].options != after[title].options]
+    assert other == ["teacher:words"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("rounds = 40", "epochs = 3"), "teacher 'words': epochs: unknown key"),
+        (("rounds = 40", "rounds = 0"), "teacher 'words': rounds: expected at least 1, got 0"),
+        (("rounds = 40", 'encoder = "new:small"'), "a lexical teacher has none, got 'new:small'"),
+        (("rounds = 40", 'folder = "x"'), "x is trained already: leave out all options"),
+        (('"lexical"', '"trees"'), "architecture: expected 'cross-encoder' or 'lexical'"),
+        (('encoder = "teacher:cross"', 'encoder = "teacher:words"'), "got 'teacher:words'"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(
+    tmp_path: Path, change: tuple[str, str], expected: str
+) -> None:
+    recipe = RECIPE.replace("[transfer]", f"{WORDS}\n[transfer]").replace(*change)
+    with pytest.raises(DistillError) as refused:
+        _run(write_tiny(tmp_path, recipe))
+    assert isinstance(refused.value, RecipeRefused)
+    assert expected in str(refused.value)
