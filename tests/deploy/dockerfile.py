@@ -18,12 +18,15 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from dockerfile_parse import DockerfileParser
 from pathspec import PathSpec
 
 LEFT_TO_THE_MACHINE: Final = ("apt-get",)
+
+
+Ignored = PathSpec[Any]
 
 
 @dataclass
@@ -99,7 +102,7 @@ def _put_away(stage: Stage, where: Path) -> None:
     stage.root = where
 
 
-def _step(stages: list[Stage], verb: str, value: str, context: Path, ignored: PathSpec) -> None:
+def _step(stages: list[Stage], verb: str, value: str, context: Path, ignored: Ignored) -> None:
     stage = stages[-1]
     if verb == "WORKDIR":
         stage.workdir = value
@@ -133,7 +136,7 @@ def _run(stage: Stage, value: str) -> None:
         raise AssertionError(f"RUN {value}\n{done.stdout}\n{done.stderr}")
 
 
-def _copy(stages: list[Stage], value: str, context: Path, ignored: PathSpec) -> None:
+def _copy(stages: list[Stage], value: str, context: Path, ignored: Ignored) -> None:
     stage = stages[-1]
     words = shlex.split(value)
     source, known = context, ignored
