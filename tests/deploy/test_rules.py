@@ -54,7 +54,8 @@ def test_alerts_fire_when_they_must_and_not_otherwise() -> None:
 
 
 def test_every_alert_has_a_test_of_both_kinds() -> None:
-    fires, keeps_quiet = set(), set()
+    fires: set[str] = set()
+    keeps_quiet: set[str] = set()
     for case in yaml.safe_load(UNIT_TESTS.read_text())["tests"]:
         for expected in case["alert_rule_test"]:
             kind = fires if expected.get("exp_alerts") else keeps_quiet
