@@ -53,15 +53,14 @@ def serve(
 def _run() -> None:
     import uvicorn
 
-    from model_store.registry import bundle_folder
+    from model_store.registry import bundle_folder, served_names
     from model_store.student import OnnxStudent
-    from service.serving import served_names
     from service.settings import read_settings
     from vector_store.open import open_store
 
     settings = read_settings()
     # A bundle that can't be served stops here, once, and not in each restarted worker.
-    for name in served_names(settings):
+    for name in served_names(settings.bundles, settings.models):
         folder = bundle_folder(settings.bundles, name)
         student = OnnxStudent.load(folder, precision=settings.precision)
         say(f"{name} {student.manifest.version}: verified")

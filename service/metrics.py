@@ -5,7 +5,11 @@ them starts; each scrape then adds up all workers' files.
 """
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
+from typing import Literal, get_args
 
 from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client import (
@@ -16,6 +20,12 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+
+from service.coverage import REASONS
+
+ModelState = Literal[
+    "loading", "ready", "refused", "no_vector_set", "fingerprint_mismatch", "store_down"
+]
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -40,6 +50,11 @@ CANDIDATES = Histogram(
 INFLIGHT = Gauge(
     "winnow_inflight_candidates",
     "Candidates admitted and not yet answered",
+    multiprocess_mode="livesum",
+)
+INFLIGHT_LIMIT = Gauge(
+    "winnow_inflight_candidates_limit",
+    "Candidates that all workers together admit at the same time",
     multiprocess_mode="livesum",
 )
 SHED = Counter("winnow_shed_requests_total", "Requests refused at admission", ["endpoint"])
@@ -72,12 +87,77 @@ READY = Gauge(
     ["model", "version"],
     multiprocess_mode="livemin",
 )
+MODEL_WORKERS = Gauge(
+    "winnow_model_workers",
+    "Workers by what they say of a model: ready, or why it can't score",
+    ["model", "state"],
+    multiprocess_mode="livesum",
+)
 SET_PRODUCTS = Gauge(
     "winnow_vector_set_products",
     "Products in the vector set a model scores with",
     ["model", "version"],
     multiprocess_mode="livemax",
 )
+SET_SEALED = Gauge(
+    "winnow_vector_set_sealed_timestamp_seconds",
+    "When the vector set a model scores with was sealed, in seconds since 1970; oldest worker",
+    ["model", "version"],
+    multiprocess_mode="livemin",
+)
+STORE_UP = Gauge(
+    "winnow_store_up",
+    "1 where every worker's last look at the vector store was answered",
+    multiprocess_mode="livemin",
+)
+STORE_FAILURES = Counter(
+    "winnow_store_failures_total", "Calls that the vector store did not answer", ["operation"]
+)
+BUILD = Gauge("winnow_build_info", "Always 1", ["version"], multiprocess_mode="livemax")
+
+_ENDPOINT_CODES = {
+    "/score": ("200", "429", "500", "503", "504"),
+    "/filter": ("200", "500", "503"),
+}
+
+
+def start(models: Iterable[str], max_inflight_candidates: int) -> None:
+    """Says what is known before the first request, and starts every counter at 0.
+
+    A series that appears with its first failure has no increase that `rate` could see.
+    """
+    BUILD.labels(version("winnow-relevance")).set(1)
+    INFLIGHT_LIMIT.set(max_inflight_candidates)
+    for model in models:
+        SCORED.labels(model)
+        model_state(model, "loading")
+    for endpoint, codes in _ENDPOINT_CODES.items():
+        CANDIDATES.labels(endpoint)
+        SHED.labels(endpoint)
+        for code in codes:
+            REQUESTS.labels(endpoint, code)
+        for reason in REASONS[1:]:
+            DEGRADED.labels(endpoint, reason)
+    for reason in REASONS[1:]:
+        UNSCORED.labels(reason)
+    for stage in ("decode", "wait", "query", "rows", "head"):
+        STAGES.labels(stage)
+    for sort in ("default", "price", "sale"):
+        KEPT_RATIO.labels(sort)
+    for source in ("cache", "store", "encoded"):
+        QUERY_ROWS.labels(source)
+    for reason in ("store_error", "corrupt_row"):
+        QUERY_ROW_FAILURES.labels(reason)
+    for result in ("hit", "miss"):
+        ROW_CACHE.labels(result)
+    for operation in ("live_set", "rows"):
+        STORE_FAILURES.labels(operation)
+
+
+def model_state(model: str, state: ModelState) -> None:
+    """This worker's state of a model: 1 for it and 0 for all others."""
+    for other in get_args(ModelState):
+        MODEL_WORKERS.labels(model, other).set(other == state)
 
 
 def exposition() -> bytes:
@@ -96,4 +176,5 @@ def _forget_dead_workers(folder: Path) -> None:
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rsplit("_", 1)[1])
         if not Path(f"/proc/{pid}").exists():
-            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+            with suppress(FileNotFoundError):  # another worker, at the same scrape, was faster
+                multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

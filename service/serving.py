@@ -8,11 +8,12 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from model_store.errors import BundleNotFound, ModelStoreError
+from model_store.errors import ModelStoreError
 from model_store.manifest import Manifest, query_fingerprint
-from model_store.registry import bundle_folder, published
+from model_store.registry import bundle_folder, served_names
 from model_store.student import OnnxStudent
 from service import metrics
 from service.errors import NotReady, StoreDown, UnknownModel
@@ -20,7 +21,7 @@ from service.query_rows import QueryRows
 from service.scoring import Scorer
 from service.settings import Settings
 from vector_store.arena import ArenaCounters
-from vector_store.errors import SetNotFound, StoreError
+from vector_store.errors import SetMismatch, SetNotFound, StoreError
 from vector_store.header import SetHeader
 from vector_store.live import live_header, live_query_header
 from vector_store.protocol import VectorStore
@@ -34,34 +35,21 @@ _NOTHING = ArenaCounters(0, 0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One served name: its student once loaded, its scorer once a set is there, else the reason."""
+    """One served name: its student once loaded, its scorer once a set is there, else the reason.
+
+    While the store is down, the scorer that was there a moment ago stays.
+    """
 
     name: str
     student: OnnxStudent | None
     scorer: Scorer | None
-    reason: str
-    store_down: bool = False
+    state: metrics.ModelState
+    reason: str = ""
 
-
-def served_names(settings: Settings) -> tuple[str, ...]:
-    """Names to serve, the default one first: those asked for, or the only one that is active.
-
-    Raises:
-        BundleNotFound: nothing is published, or several are and none was named.
-    """
-    active = tuple(student.name for student in published(settings.bundles) if student.current)
-    if settings.models:
-        for name in settings.models:
-            bundle_folder(settings.bundles, name)
-        return settings.models
-    if len(active) != 1:
-        raise BundleNotFound(
-            f"several students are active ({', '.join(active)}): name those to serve, the "
-            "default one first, with --models A,B or WINNOW_MODELS"
-            if active
-            else f"no active student in {settings.bundles.name}/: export one first (winnow export)"
-        )
-    return active
+    @property
+    def store_down(self) -> bool:
+        """Whether the last look at the store was not answered."""
+        return self.state == "store_down"
 
 
 class Serving:
@@ -69,7 +57,7 @@ class Serving:
 
     def __init__(self, settings: Settings, store: VectorStore, fetcher: Executor) -> None:
         """Knows the names at once, loads nothing yet."""
-        self.names = served_names(settings)
+        self.names = served_names(settings.bundles, settings.models)
         self._settings = settings
         self._store = store
         self._fetcher = fetcher
@@ -78,7 +66,8 @@ class Serving:
         self._counted: dict[str, ArenaCounters] = {}
         self._query_problems: dict[str, str] = {}
         self._slots: Mapping[str, Slot] = {
-            name: Slot(name, None, None, "the student is being loaded") for name in self.names
+            name: Slot(name, None, None, "loading", "the student is being loaded")
+            for name in self.names
         }
 
     @property
@@ -99,11 +88,11 @@ class Serving:
                 )
             except ModelStoreError as error:
                 log.error("student %s is not served: %s", name, error)  # noqa: TRY400 - its text says all
-                self._replace(Slot(name, None, None, f"refused: {error}"))
+                self._replace(Slot(name, None, None, "refused", f"refused: {error}"))
                 continue
             entries = self._settings.query_cache_entries
             self._queries[name] = QueryRows(student, self._store, entries)
-            self._replace(Slot(name, student, None, "its vector set is being looked up"))
+            self._replace(Slot(name, student, None, "loading", "its vector set is being looked up"))
         self.refresh()
 
     def refresh(self) -> None:
@@ -119,9 +108,14 @@ class Serving:
                 None if fresh.store_down else self._query_set(slot.name, slot.student)
             )
             labels = (slot.name, slot.student.manifest.version)
-            metrics.READY.labels(*labels).set(fresh.scorer is not None and not fresh.store_down)
+            metrics.READY.labels(*labels).set(fresh.state == "ready")
             if fresh.scorer is not None:
-                metrics.SET_PRODUCTS.labels(*labels).set(fresh.scorer.header.count)
+                header = fresh.scorer.header
+                metrics.SET_PRODUCTS.labels(*labels).set(header.count)
+                metrics.SET_SEALED.labels(*labels).set(_seconds(header.sealed or header.created))
+        looked = [slot for slot in self.slots if slot.student is not None]
+        if looked:
+            metrics.STORE_UP.set(not any(slot.store_down for slot in looked))
 
     def close(self) -> None:
         """Stops watching the sets."""
@@ -180,6 +174,7 @@ class Serving:
 
     def _replace(self, slot: Slot) -> None:
         self._slots = {**self._slots, slot.name: slot}
+        metrics.model_state(slot.name, slot.state)
 
     def _query_set(self, name: str, student: OnnxStudent) -> SetHeader | None:
         """The live set of query rows; it saves time and is never needed, so None is no failure."""
@@ -199,23 +194,25 @@ class Serving:
             header = live_header(
                 self._store, student.manifest.vector_fingerprint, student.manifest.d_p
             )
+        except SetMismatch as error:
+            return Slot(name, student, None, "fingerprint_mismatch", str(error))
         except SetNotFound as error:
-            return Slot(name, student, None, str(error))
+            return Slot(name, student, None, "no_vector_set", str(error))
         except StoreError as error:
             # The set was there a moment ago: requests go on trying, and say store_error themselves.
             # The answer doesn't say where the store is; the log does.
             if scorer is None or not self._slots[name].store_down:
                 log.warning("student %s: vector store: %s", name, error)
-            reason = "the vector store can't be reached"
-            return Slot(name, student, scorer, reason, store_down=True)
+            metrics.STORE_FAILURES.labels("live_set").inc()
+            return Slot(name, student, scorer, "store_down", "the vector store can't be reached")
         if scorer is not None and scorer.header == header:
-            return Slot(name, student, scorer, "")
+            return Slot(name, student, scorer, "ready")
         try:
             rows = self._cached_rows(name, header)
         except StoreError as error:
-            return Slot(name, student, None, str(error))
+            return Slot(name, student, None, "refused", str(error))
         fresh = Scorer(student, header, rows, self._queries[name], self._fetcher)
-        return Slot(name, student, fresh, "")
+        return Slot(name, student, fresh, "ready")
 
     def _cached_rows(self, name: str, header: SetHeader) -> RowCache:
         """A row cache of its own for every set: rows of another one are never scored."""
@@ -230,3 +227,7 @@ class Serving:
         watch = self._watches.pop(name, None)
         if watch is not None:
             watch.close()
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()

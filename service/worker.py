@@ -36,6 +36,7 @@ class Worker:
         self._upkeep = ThreadPoolExecutor(1, "winnow-upkeep")
         self.serving = Serving(settings, self.store, self._fetcher)
         self._inflight_candidates = 0
+        metrics.start(self.serving.names, settings.max_inflight_candidates)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
