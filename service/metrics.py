@@ -175,6 +175,21 @@ def _forget_dead_workers(folder: Path) -> None:
     """Drops the live gauges of workers that are gone; counters stay, for they must not fall."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rsplit("_", 1)[1])
-        if not Path(f"/proc/{pid}").exists():
+        if _is_gone(pid):
             with suppress(FileNotFoundError):  # another worker, at the same scrape, was faster
                 multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether a process has ended, be it that its parent hasn't heard of it yet (a zombie)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False  # no such files on this system, which knows the process
+    return stat.rpartition(b")")[2].split()[0] in (b"Z", b"X")

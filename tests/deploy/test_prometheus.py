@@ -88,7 +88,6 @@ def prometheus(
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
         running = Prometheus(stack.enter_context(client))
         give_up = time.monotonic() + HAS_DATA_WITHIN_S
-        # The last rule of a chain: scraped, recorded, and recorded again from that.
         while not _has_data(running):
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < give_up, "Prometheus has recorded nothing"
@@ -98,13 +97,12 @@ def prometheus(
 
 
 def _has_data(prometheus: Prometheus) -> bool:
+    """Whether two scrapes with failures in them are there, and every rule was recorded since."""
+    failures = 'winnow:degraded_responses:ratio_rate5m{reason="missing_product"} > 0'
     try:
-        found = prometheus.ask(
-            'winnow:degraded_responses:ratio_rate5m{reason="missing_product"} > 0'
-        )
+        return all(prometheus.ask(query) for query in (failures, *dict(recorded())))
     except httpx.TransportError:
         return False  # not listening yet
-    return bool(found)
 
 
 def recorded() -> list[tuple[str, str]]:
