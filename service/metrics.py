@@ -24,6 +24,8 @@ _SECONDS = (
     *(0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0),
 )
 _CANDIDATES = (1, 10, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+_RATIOS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+_DIFFERENCES = (0.0, 0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 REQUESTS = Histogram(
     "winnow_request_duration_seconds",
@@ -47,7 +49,7 @@ DEGRADED = Counter(
     "winnow_degraded_responses_total", "Answers with an unscored candidate", ["endpoint", "reason"]
 )
 UNSCORED = Counter("winnow_unscored_candidates_total", "Candidates without a score", ["reason"])
-SCORED = Counter("winnow_scored_candidates_total", "Candidates with a score", ["model"])
+SCORED = Counter("winnow_scored_candidates_total", "Candidates with a score", ["model", "version"])
 QUERY_ROWS = Counter("winnow_query_rows_total", "Query rows by where they came from", ["source"])
 QUERY_ROW_FAILURES = Counter(
     "winnow_query_row_failures_total", "Stored query rows that could not be used", ["reason"]
@@ -64,11 +66,11 @@ KEPT_RATIO = Histogram(
     "winnow_filter_kept_ratio",
     "Share of a page that /filter kept",
     ["sort"],
-    buckets=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0),
+    buckets=_RATIOS,
 )
 READY = Gauge(
     "winnow_model_ready",
-    "1 where every worker can score with this model: verified student, sealed vector set",
+    "1 where every worker can score with this active version: verified student, sealed vector set",
     ["model", "version"],
     multiprocess_mode="livemin",
 )
@@ -77,6 +79,50 @@ SET_PRODUCTS = Gauge(
     "Products in the vector set a model scores with",
     ["model", "version"],
     multiprocess_mode="livemax",
+)
+ACTIVATIONS = Counter(
+    "winnow_model_activations_total",
+    "Versions that all workers of this service took on in a role, or that were refused",
+    ["model", "role", "result"],
+)
+CANARY_SECONDS = Histogram(
+    "winnow_canary_scoring_duration_seconds",
+    "From arrival to the scores, of models that have a canary: of both versions",
+    ["model", "version"],
+    buckets=_SECONDS,
+)
+CANARY_KEPT_RATIO = Histogram(
+    "winnow_canary_kept_ratio",
+    "Share of a page that /filter kept, of models that have a canary: of both versions",
+    ["model", "version"],
+    buckets=_RATIOS,
+)
+CANARY_UNSCORED = Counter(
+    "winnow_canary_unscored_candidates_total",
+    "Candidates without a score, of models that have a canary: of both versions",
+    ["model", "version"],
+)
+SHADOW_REQUESTS = Counter(
+    "winnow_shadow_requests_total",
+    "Answers for the shadow version: compared, shed (queue full, too old) or failed",
+    ["model", "version", "result"],
+)
+SHADOW_CANDIDATES = Counter(
+    "winnow_shadow_candidates_total",
+    "Compared candidates: same decision, kept or removed by the shadow alone, scored by one alone",
+    ["model", "version", "result"],
+)
+SHADOW_DIFFERENCE = Histogram(
+    "winnow_shadow_score_difference",
+    "Mean absolute difference between the scores of an answer and those of the shadow",
+    ["model", "version"],
+    buckets=_DIFFERENCES,
+)
+SHADOW_GREATEST = Histogram(
+    "winnow_shadow_greatest_score_difference",
+    "Greatest absolute difference of one candidate between an answer and the shadow",
+    ["model", "version"],
+    buckets=_DIFFERENCES,
 )
 
 
