@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from model_store.errors import ModelStoreError
-from model_store.registry import find, rollback_target
+from model_store.registry import bundle_folder, rollback_target
 from model_store.rollout import (
     BesideRole,
     Rollout,
@@ -92,7 +92,7 @@ class Coordinator:
             ChangeRefused: a worker could not load or verify it; nothing has changed.
             BundleNotFound: no such name or version in the registry.
         """
-        find(self._root, name)
+        bundle_folder(self._root, name, version)
         return self._change(
             name, "active", Share(version=version), lambda: make_active(self._root, name, version)
         )
@@ -113,7 +113,7 @@ class Coordinator:
             ChangeRefused: a worker could not load or verify it; nothing has changed.
             BundleNotFound: no such name or version in the registry.
         """
-        find(self._root, name)
+        bundle_folder(self._root, name, None if share is None else share.version)
         return self._change(name, role, share, lambda: set_beside(self._root, name, role, share))
 
     def _change(
