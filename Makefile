@@ -18,7 +18,7 @@ NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.
 
 # The same, with the test tools: what runs the tests of serving, indexing and evaluation.
 .venv/test: .venv/core
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,test]'
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,parquet,test]'
 	@touch $@
 
 # Training and export too: the only place that has torch.
@@ -32,7 +32,8 @@ NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.
 
 train-env: .venv-train/all
 
-# redis-server for the tests; SIMDe, where it can be had, for those of the AVX-512 code.
+# redis-server for the tests; where they can be had, SIMDe for those of the AVX-512 code, and
+# Prometheus for those of deploy/. Its service is not started: the tests start their own.
 system:
 	@command -v redis-server >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
@@ -44,6 +45,10 @@ system:
 	@[ -e /usr/include/simde/x86/avx512.h ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libsimde-dev >/dev/null || \
 	  echo "Without libsimde-dev the AVX-512 code is not tested."
+	@command -v prometheus >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
+	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null && \
+	    { [ ! -d /run/systemd/system ] || systemctl disable --quiet --now prometheus; }; } || \
+	  echo "Without Prometheus the rules, alerts and dashboards of deploy/ are not tested."
 
 demo: .venv/core
 	@.venv/bin/python examples/shop/demo.py
@@ -84,7 +89,7 @@ shop: .venv-train/all
 # Newest versions that fit pyproject.toml, pinned for everybody.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[parquet,ray,train,test,lint]' 'ray[default]'
+	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,parquet,ray,train,test,lint]' 'ray[default]'
 	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 	rm -rf .venv-constraints
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from loadtest.traffic import read_queries
-from model_store.registry import bundle_folder
+from model_store.registry import bundle_folder, served_names
 from model_store.student import OnnxStudent
-from service.serving import served_names
 from service.settings import Settings
 from vector_store.header import SetHeader
 from vector_store.live import live_header
@@ -43,7 +42,7 @@ def open_subject(settings: Settings, queries: Path, candidates: int) -> Subject:
         BenchError: the set has too few products or lost some, or the file has no queries.
         ModelStoreError, StoreError: no such student, or no live set of it.
     """
-    folder = bundle_folder(settings.bundles, served_names(settings)[0])
+    folder = bundle_folder(settings.bundles, served_names(settings.bundles, settings.models)[0])
     texts = _queries(queries)
     student = OnnxStudent.load(folder, tile=settings.head_tile, precision=settings.precision)
     store = open_store(settings.store, read_only=True, timeout_ms=LISTING_TIMEOUT_MS)

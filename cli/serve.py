@@ -62,6 +62,7 @@ def _made(folder: Path) -> Path:
 def _run() -> None:
     from model_store.registry import bundle_folder
     from model_store.student import OnnxStudent
+    from service import metrics
     from service.admin import AdminServer
     from service.coordinator import Coordinator
     from service.serving import active_plan
@@ -78,6 +79,8 @@ def _run() -> None:
     open_store(settings.store, read_only=True, timeout_ms=settings.store_timeout_ms).close()
     assert settings.board is not None  # noqa: S101 - set above
     coordinator = Coordinator(settings, settings.board, plan)
+    if settings.workers > 1:  # else this process is the worker
+        metrics.show_no_gauges()
     admin = None if settings.admin_port is None else AdminServer(settings, coordinator)
     coordinator.start()
     try:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import answer, say, show
+from cli.options import Bundles
 from cli.progress import progress_bar
+from model_store.registry import DEFAULT_ROOT
 
 if TYPE_CHECKING:
     from vector_store.protocol import VectorStore
@@ -95,6 +97,35 @@ def rollback_command(
         raise typer.BadParameter(f"{fingerprint!r} names {len(whole)} fingerprints of this store")
     header = rollback(opened, whole.pop())
     say(f"{header.set_id} is live again: {header.count:,} {header.holds} of {header.model}")
+
+
+@app.command("wait")
+def wait_command(
+    store: Store,
+    models: Annotated[
+        str,
+        typer.Option(
+            envvar="WINNOW_MODELS", help="students, comma separated; else the only active one"
+        ),
+    ] = "",
+    bundles: Bundles = DEFAULT_ROOT,
+    timeout_s: Annotated[float, typer.Option(help="give up after so many seconds")] = 600.0,
+) -> None:
+    """Return once every student's vector set is live: an init container's work.
+
+    A store that does not answer is waited for too. Exit code 1 when the time is up.
+    """
+    from indexing.wait import Awaited, wait_until_live
+    from model_store.bundle import open_bundle
+    from model_store.registry import bundle_folder, served_names
+
+    asked = tuple(name.strip() for name in models.split(",") if name.strip())
+    awaited = []
+    for name in served_names(bundles, asked):
+        manifest = open_bundle(bundle_folder(bundles, name)).manifest
+        awaited.append(Awaited(name, manifest.vector_fingerprint, manifest.d_p))
+    for header in wait_until_live(_open(store, read_only=True), awaited, timeout_s, say):
+        say(f"{header.set_id} is live: {header.count:,} {header.holds} of {header.model}")
 
 
 @app.command("gc")

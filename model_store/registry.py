@@ -71,6 +71,27 @@ def bundle_folder(root: Path, name: str, version: str | None = None) -> Path:
     return root / name / wanted
 
 
+def served_names(root: Path, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Names to serve, the default one first: those asked for, or the only one that is active.
+
+    Raises:
+        BundleNotFound: nothing is published, or several are and none was asked for.
+    """
+    if asked:
+        for name in asked:
+            bundle_folder(root, name)
+        return asked
+    active = tuple(student.name for student in published(root) if student.current)
+    if len(active) != 1:
+        raise BundleNotFound(
+            f"several students are active ({', '.join(active)}): name those to serve, the "
+            "default one first, with --models A,B or WINNOW_MODELS"
+            if active
+            else f"no active student in {root.name}/: export one first (winnow export)"
+        )
+    return active
+
+
 def next_version(root: Path, name: str) -> str:
     """The smallest whole number above every numbered version of `name`."""
     folder = root / name

@@ -99,7 +99,7 @@ def _status(request: Request, model: Model, is_default: bool) -> ModelStatus:  #
         name=slot.name,
         version=manifest.version if manifest else None,
         default=is_default,
-        ready=slot.scorer is not None and not slot.store_down,
+        ready=slot.ready,
         reason=slot.reason or None,
         student=manifest.student if manifest else None,
         vector_fingerprint=manifest.vector_fingerprint if manifest else None,
@@ -124,7 +124,7 @@ def _beside(beside: Beside | None) -> BesideStatus | None:
     return BesideStatus(
         version=beside.share.version,
         share=beside.share.share,
-        ready=slot.scorer is not None and not slot.store_down,
+        ready=slot.ready,
         reason=slot.reason or None,
         vector_set=slot.scorer.header.set_id if slot.scorer else None,
     )

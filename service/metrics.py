@@ -5,17 +5,31 @@ them starts; each scrape then adds up all workers' files.
 """
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import version as installed
+from itertools import product
+from math import isnan, nan
 from pathlib import Path
+from typing import Literal, get_args
 
 from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client import (
-    CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
     multiprocess,
 )
+from prometheus_client.registry import Collector
+
+from service.coverage import REASONS
+from service.plan import Role
+
+ModelState = Literal[
+    "loading", "ready", "refused", "no_vector_set", "fingerprint_mismatch", "store_down"
+]
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -44,6 +58,11 @@ INFLIGHT = Gauge(
     "Candidates admitted and not yet answered",
     multiprocess_mode="livesum",
 )
+INFLIGHT_LIMIT = Gauge(
+    "winnow_inflight_candidates_limit",
+    "Candidates that all workers together admit at the same time",
+    multiprocess_mode="livesum",
+)
 SHED = Counter("winnow_shed_requests_total", "Requests refused at admission", ["endpoint"])
 DEGRADED = Counter(
     "winnow_degraded_responses_total", "Answers with an unscored candidate", ["endpoint", "reason"]
@@ -70,9 +89,15 @@ KEPT_RATIO = Histogram(
 )
 READY = Gauge(
     "winnow_model_ready",
-    "1 where every worker can score with this active version: verified student, sealed vector set",
+    "1 where every worker can score with this version: verified student, sealed vector set",
     ["model", "version"],
     multiprocess_mode="livemin",
+)
+MODEL_WORKERS = Gauge(
+    "winnow_model_workers",
+    "Workers by what they say of a model: ready, or why it can't score",
+    ["model", "state"],
+    multiprocess_mode="livesum",
 )
 SET_PRODUCTS = Gauge(
     "winnow_vector_set_products",
@@ -124,17 +149,131 @@ SHADOW_GREATEST = Histogram(
     ["model", "version"],
     buckets=_DIFFERENCES,
 )
+SET_SEALED = Gauge(
+    "winnow_vector_set_sealed_timestamp_seconds",
+    "When the vector set a model scores with was sealed, in seconds since 1970; oldest worker",
+    ["model", "version"],
+    multiprocess_mode="livemin",
+)
+STORE_UP = Gauge(
+    "winnow_store_up",
+    "1 where every worker's last look at the vector store was answered",
+    multiprocess_mode="livemin",
+)
+STORE_FAILURES = Counter(
+    "winnow_store_failures_total", "Calls that the vector store did not answer", ["operation"]
+)
+BUILD = Gauge("winnow_build_info", "Always 1", ["version"], multiprocess_mode="livemax")
+
+_ENDPOINT_CODES = {
+    "/score": ("200", "429", "500", "503", "504"),
+    "/filter": ("200", "500", "503"),
+}
+
+
+def start(models: Iterable[str], max_inflight_candidates: int) -> None:
+    """Says what is known before the first request, and starts every counter at 0.
+
+    A series that appears with its first failure has no increase that `rate` could see.
+    """
+    BUILD.labels(installed("winnow-relevance")).set(1)
+    INFLIGHT_LIMIT.set(max_inflight_candidates)
+    for model in models:
+        model_state(model, "loading")
+        for role, result in product(get_args(Role), ("done", "refused")):
+            ACTIVATIONS.labels(model, role, result)
+    for endpoint, codes in _ENDPOINT_CODES.items():
+        CANDIDATES.labels(endpoint)
+        SHED.labels(endpoint)
+        for code in codes:
+            REQUESTS.labels(endpoint, code)
+        for reason in REASONS[1:]:
+            DEGRADED.labels(endpoint, reason)
+    for reason in REASONS[1:]:
+        UNSCORED.labels(reason)
+    for stage in ("decode", "wait", "query", "rows", "head"):
+        STAGES.labels(stage)
+    for sort in ("default", "price", "sale"):
+        KEPT_RATIO.labels(sort)
+    for source in ("cache", "store", "encoded"):
+        QUERY_ROWS.labels(source)
+    for reason in ("store_error", "corrupt_row"):
+        QUERY_ROW_FAILURES.labels(reason)
+    for result in ("hit", "miss"):
+        ROW_CACHE.labels(result)
+    for operation in ("live_set", "rows"):
+        STORE_FAILURES.labels(operation)
+
+
+def model_state(model: str, state: ModelState) -> None:
+    """This worker's state of a model: 1 for it and 0 for all others."""
+    for other in get_args(ModelState):
+        MODEL_WORKERS.labels(model, other).set(other == state)
+
+
+def start_answers(model: str, version: str, *, has_canary: bool) -> None:
+    """As `start`, for a version that answers requests."""
+    SCORED.labels(model, version)
+    if has_canary:
+        CANARY_SECONDS.labels(model, version)
+        CANARY_KEPT_RATIO.labels(model, version)
+        CANARY_UNSCORED.labels(model, version)
+
+
+def start_comparisons(model: str, version: str) -> None:
+    """As `start`, for a shadow version."""
+    for result in ("compared", "shed", "failed"):
+        SHADOW_REQUESTS.labels(model, version, result)
+    for result in (
+        *("same", "only_shadow_keeps", "only_shadow_removes"),
+        *("only_shadow_scored", "only_answer_scored", "nan"),
+    ):
+        SHADOW_CANDIDATES.labels(model, version, result)
+    SHADOW_DIFFERENCE.labels(model, version)
+    SHADOW_GREATEST.labels(model, version)
+
+
+def show_version(model: str, version: str, *, ready: bool, products: int, sealed_s: float) -> None:
+    """This worker's gauges of a loaded version; `sealed_s` since 1970, nan without a vector set."""
+    READY.labels(model, version).set(ready)
+    SET_PRODUCTS.labels(model, version).set(products)
+    SET_SEALED.labels(model, version).set(sealed_s)
+
+
+def hide_version(model: str, version: str) -> None:
+    """Ends the gauges of a version that is no longer loaded: no alert may stand on them."""
+    for gauge in (READY, SET_PRODUCTS, SET_SEALED):
+        gauge.labels(model, version).set(nan)
+
+
+def show_no_gauges() -> None:
+    """Ends the gauges of this process: it serves nothing, and its 0 would be the least of all."""
+    multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+class _Shown:
+    """What another collector has, without the gauges that have ended.
+
+    The files of several processes know no removal of a series, so nan stands for one.
+    """
+
+    def __init__(self, source: Collector) -> None:
+        self._source = source
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._source.collect():
+            if family.type == "gauge":
+                family.samples = [each for each in family.samples if not isnan(each.value)]
+            yield family
 
 
 def exposition() -> bytes:
     """The Prometheus text format, over all live workers and the counters of dead ones."""
     folder = os.environ.get(MULTIPROCESS_VARIABLE)
     if folder is None:
-        return generate_latest(PROCESS_REGISTRY)
+        return generate_latest(_Shown(PROCESS_REGISTRY))
     _forget_dead_workers(Path(folder))
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return generate_latest(_Shown(multiprocess.MultiProcessCollector(None)))  # type: ignore[no-untyped-call]
 
 
 def _forget_dead_workers(folder: Path) -> None:
@@ -142,4 +281,5 @@ def _forget_dead_workers(folder: Path) -> None:
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rsplit("_", 1)[1])
         if not Path(f"/proc/{pid}").exists():
-            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+            with suppress(FileNotFoundError):  # another worker, at the same scrape, was faster
+                multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

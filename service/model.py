@@ -47,7 +47,7 @@ class Model:
         """Of the canary if this key is of its share and it is ready, else of the active version."""
         if self.canary is not None and self.canary.sees(key):
             slot = self.canary.version.slot
-            if slot.scorer is not None and not slot.store_down:
+            if slot.ready:
                 return slot
         return self.slot
 

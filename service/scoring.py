@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.student import OnnxStudent
+from service import metrics
 from service.coverage import CORRUPT_ROW, DEADLINE, MISSING_PRODUCT, SCORED, STORE_ERROR
 from service.deadline import Deadline
 from service.query_rows import QueryRows, QuerySource
@@ -67,6 +68,7 @@ def score(scorer: Scorer, query: str, product_ids: ProductIds, deadline: Deadlin
     except TimeoutError:
         return unscored(n, DEADLINE)
     except StoreError as error:
+        metrics.STORE_FAILURES.labels("rows").inc()
         log.warning("store failed: %s", error)
         return unscored(n, STORE_ERROR)
     fetched = perf_counter()

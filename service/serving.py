@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from model_store.errors import BundleNotFound, ModelStoreError
-from model_store.registry import bundle_folder, published
+from model_store.errors import ModelStoreError
+from model_store.registry import bundle_folder, served_names
 from model_store.rollout import Rollout, Share
+from service import metrics
 from service.errors import UnknownModel
 from service.model import Beside, Model
 from service.plan import Plan, Refusal, Role
@@ -36,34 +37,14 @@ class Staged:
     fresh: tuple[Version, ...]
 
 
-def served_names(settings: Settings) -> tuple[str, ...]:
-    """Names to serve, the default one first: those asked for, or the only one that is active.
-
-    Raises:
-        BundleNotFound: nothing is published, or several are and none was named.
-    """
-    active = tuple(student.name for student in published(settings.bundles) if student.current)
-    if settings.models:
-        for name in settings.models:
-            bundle_folder(settings.bundles, name)
-        return settings.models
-    if len(active) != 1:
-        raise BundleNotFound(
-            f"several students are active ({', '.join(active)}): name those to serve, the "
-            "default one first, with --models A,B or WINNOW_MODELS"
-            if active
-            else f"no active student in {settings.bundles.name}/: export one first (winnow export)"
-        )
-    return active
-
-
 def active_plan(settings: Settings, number: int) -> Plan:
     """The active versions of the registry, and nothing beside them.
 
     Raises:
         ModelStoreError: nothing can be served, see `served_names`, or the registry can't be read.
     """
-    versions = {name: bundle_folder(settings.bundles, name).name for name in served_names(settings)}
+    names = served_names(settings.bundles, settings.models)
+    versions = {name: bundle_folder(settings.bundles, name).name for name in names}
     return Plan(
         number=number,
         models={name: Rollout(version=version) for name, version in versions.items()},
@@ -75,7 +56,7 @@ class Serving:
 
     def __init__(self, settings: Settings, store: VectorStore, fetcher: Executor) -> None:
         """Knows the names at once, loads nothing yet."""
-        self.names = served_names(settings)
+        self.names = served_names(settings.bundles, settings.models)
         self.refusals: Mapping[str, Refusal] = {}
         self.caches = RowCaches(store, settings.row_cache_mb * 2**20)
         self._settings = settings
@@ -83,7 +64,9 @@ class Serving:
         self._fetcher = fetcher
         self._retired: tuple[Version, ...] = ()
         self._models: Mapping[str, Model] = {
-            name: Model(name, None, Slot(name, None, None, "the student is being loaded"))
+            name: Model(
+                name, None, Slot(name, None, None, "loading", "the student is being loaded")
+            )
             for name in self.names
         }
 
@@ -120,7 +103,7 @@ class Serving:
                 active = self._loaded(name, rollout.version)
             except ModelStoreError as error:
                 log.error("student %s is not served: %s", name, error)  # noqa: TRY400 - its text says all
-                unloaded = Slot(name, None, None, f"refused: {error}")
+                unloaded = Slot(name, None, None, "refused", f"refused: {error}")
             models[name] = Model(
                 name,
                 active,
@@ -128,8 +111,7 @@ class Serving:
                 self._loaded_beside(name, rollout.canary),
                 self._loaded_beside(name, rollout.shadow),
             )
-        self.close()
-        self._models = models
+        self._replace(models)
         self.refresh()
 
     def prepare(self, plan: Plan) -> Staged:
@@ -151,21 +133,8 @@ class Serving:
 
     def commit(self, staged: Staged) -> None:
         """Serves a staged plan from here on; what nobody needs any more is closed."""
-        before, self._models = self._models, staged.models
-        kept = {id(version) for model in staged.models.values() for version in model.versions()}
-        retired = tuple(
-            version
-            for model in before.values()
-            for version in model.versions()
-            if id(version) not in kept
-        )
-        for version in retired:
-            version.count(active=False)
-            version.close()
-        # Held until the next refresh: a request that still runs then frees it, else this thread
-        # does, and not the event loop.
-        self._retired = retired
-        self._count()
+        self._replace(staged.models)
+        self._show()
 
     def discard(self, staged: Staged) -> None:
         """Closes what was loaded for a plan that will not be served."""
@@ -178,7 +147,7 @@ class Serving:
         for model in self._models.values():
             for version in model.versions():
                 version.refresh()
-        self._count()
+        self._show()
 
     def close(self) -> None:
         """Stops watching the sets."""
@@ -186,10 +155,39 @@ class Serving:
             for version in model.versions():
                 version.close()
 
-    def _count(self) -> None:
+    def _replace(self, models: Mapping[str, Model]) -> None:
+        """Swaps the models, and retires the versions that none of the new ones has."""
+        before, self._models = self._models, models
+        kept = {id(version) for model in models.values() for version in model.versions()}
+        retired = tuple(
+            version
+            for model in before.values()
+            for version in model.versions()
+            if id(version) not in kept
+        )
+        for version in retired:
+            metrics.hide_version(*version.labels)
+            version.close()
+        # Held until the next refresh: a request that still runs then frees it, else this thread
+        # does, and not the event loop.
+        self._retired = retired
+
+    def _show(self) -> None:
+        """The state of every model, the gauges of its versions, and whether the store answers."""
         for model in self._models.values():
+            metrics.model_state(model.name, model.slot.state)
+            has_canary = model.canary is not None
+            if model.active is not None:
+                metrics.start_answers(*model.active.labels, has_canary=has_canary)
+            if model.canary is not None:
+                metrics.start_answers(*model.canary.version.labels, has_canary=has_canary)
+            if model.shadow is not None:
+                metrics.start_comparisons(*model.shadow.version.labels)
             for version in model.versions():
-                version.count(active=version is model.active)
+                version.show()
+        looked = [v.slot for model in self._models.values() for v in model.versions()]
+        if looked:
+            metrics.STORE_UP.set(not any(slot.store_down for slot in looked))
 
     def _loaded(self, name: str, version: str) -> Version:
         return Version.load(self._settings, name, version, self._store, self.caches, self._fetcher)
@@ -236,7 +234,7 @@ class Serving:
         except ModelStoreError as error:
             raise Refused(str(error)) from error
         version.refresh()
-        if version.slot.scorer is None or version.slot.store_down:
+        if not version.slot.ready:
             reason = version.slot.reason
             version.close()
             raise Refused(f"{before.name} {wanted}: {reason}")

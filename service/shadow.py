@@ -137,7 +137,7 @@ def compare(
 
 
 def _show(version: Version, compared: Comparison) -> None:
-    labels = _labels(version)
+    labels = version.labels
     for result, count in compared.results.items():
         if count:
             metrics.SHADOW_CANDIDATES.labels(*labels, result).inc(count)
@@ -147,8 +147,4 @@ def _show(version: Version, compared: Comparison) -> None:
 
 
 def _count(version: Version, result: str) -> None:
-    metrics.SHADOW_REQUESTS.labels(*_labels(version), result).inc()
-
-
-def _labels(version: Version) -> tuple[str, str]:
-    return version.slot.name, version.student.manifest.version
+    metrics.SHADOW_REQUESTS.labels(*version.labels, result).inc()

@@ -6,6 +6,8 @@ Everything that belongs to a version hangs on it and goes with it: graphs, query
 import logging
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import datetime
+from math import nan
 
 from model_store.manifest import query_fingerprint
 from model_store.registry import bundle_folder
@@ -16,7 +18,7 @@ from service.query_rows import QueryRows
 from service.row_caches import RowCaches
 from service.scoring import Scorer
 from service.settings import Settings
-from vector_store.errors import SetNotFound, StoreError
+from vector_store.errors import SetMismatch, SetNotFound, StoreError
 from vector_store.header import SetHeader
 from vector_store.live import live_header, live_query_header
 from vector_store.protocol import VectorStore
@@ -29,14 +31,24 @@ class Slot:
     """What one request is answered with: a student, its scorer once a set is there, else why not.
 
     A request takes one slot and asks nothing else: student, thresholds, version and rows belong
-    together.
+    together. While the store is down, the scorer that was there a moment ago stays.
     """
 
     name: str
     student: OnnxStudent | None
     scorer: Scorer | None
-    reason: str
-    store_down: bool = False
+    state: metrics.ModelState
+    reason: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has a scorer and the store answers."""
+        return self.state == "ready"
+
+    @property
+    def store_down(self) -> bool:
+        """Whether the last look at the store was not answered."""
+        return self.state == "store_down"
 
     def ready_scorer(self) -> Scorer:
         """The scorer.
@@ -79,7 +91,8 @@ class Version:
         self._caches = caches
         self._fetcher = fetcher
         self._query_problem = ""
-        self.slot = Slot(student.manifest.name, student, None, "its vector set is being looked up")
+        name, reason = student.manifest.name, "its vector set is being looked up"
+        self.slot = Slot(name, student, None, "loading", reason)
 
     @classmethod
     def load(
@@ -105,6 +118,11 @@ class Version:
         return cls(student, store, caches, fetcher, settings.query_cache_entries)
 
     @property
+    def labels(self) -> tuple[str, str]:
+        """Model and version, as metrics have them."""
+        return self.slot.name, self.student.manifest.version
+
+    @property
     def query_fingerprint(self) -> str:
         """What decides a query row of this version."""
         return query_fingerprint(self.student.manifest, self.student.run["query"])
@@ -127,15 +145,16 @@ class Version:
             self._caches.give_back(before.scorer.rows)
         self.queries.use_stored(None if fresh.store_down else self._query_set())
 
-    def count(self, *, active: bool) -> None:
-        """Shows in the metrics whether it is ready, and with how many products; 0 if not active."""
-        labels = (self.slot.name, self.student.manifest.version)
+    def show(self) -> None:
+        """Says in the metrics whether it is ready, and what its vector set is."""
         slot = self.slot
-        metrics.READY.labels(*labels).set(
-            active and slot.scorer is not None and not slot.store_down
+        header = None if slot.scorer is None else slot.scorer.header
+        metrics.show_version(
+            *self.labels,
+            ready=slot.ready,
+            products=0 if header is None else header.count,
+            sealed_s=nan if header is None else _seconds(header.sealed or header.created),
         )
-        products = slot.scorer.header.count if active and slot.scorer is not None else 0
-        metrics.SET_PRODUCTS.labels(*labels).set(products)
 
     def close(self) -> None:
         """No new request comes; those that run keep the slot they took until they are done."""
@@ -148,22 +167,25 @@ class Version:
             header = live_header(
                 self._store, student.manifest.vector_fingerprint, student.manifest.d_p
             )
+        except SetMismatch as error:
+            return Slot(name, student, None, "fingerprint_mismatch", str(error))
         except SetNotFound as error:
-            return Slot(name, student, None, str(error))
+            return Slot(name, student, None, "no_vector_set", str(error))
         except StoreError as error:
             # The set was there a moment ago: requests go on trying, and say store_error themselves.
             # The answer doesn't say where the store is; the log does.
             if before is None or not self.slot.store_down:
                 log.warning("student %s: vector store: %s", name, error)
-            reason = "the vector store can't be reached"
-            return Slot(name, student, before, reason, store_down=True)
+            metrics.STORE_FAILURES.labels("live_set").inc()
+            return Slot(name, student, before, "store_down", "the vector store can't be reached")
         if before is not None and before.header == header:
-            return Slot(name, student, before, "")
+            return Slot(name, student, before, "ready")
         try:
             rows = self._caches.take(header)
         except StoreError as error:
-            return Slot(name, student, None, str(error))
-        return Slot(name, student, Scorer(student, header, rows, self.queries, self._fetcher), "")
+            return Slot(name, student, None, "refused", str(error))
+        scorer = Scorer(student, header, rows, self.queries, self._fetcher)
+        return Slot(name, student, scorer, "ready")
 
     def _query_set(self) -> SetHeader | None:
         """The live set of query rows; it saves time and is never needed, so None is no failure."""
@@ -178,3 +200,7 @@ class Version:
             log.warning("student %s: stored query rows are not used: %s", self.slot.name, problem)
         self._query_problem = problem
         return header
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()

@@ -41,6 +41,7 @@ class Worker:
         self.serving = Serving(settings, self.store, self._fetcher)
         self.shadows = Shadows(settings.shadow_queue, lambda: self._inflight_candidates > 0)
         self._inflight_candidates = 0
+        metrics.start(self.serving.names, settings.max_inflight_candidates)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

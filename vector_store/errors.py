@@ -2,7 +2,8 @@
 
 StoreError
 ├── StoreUnavailable   the store cannot answer now: connection, timeout, loading, read-only replica
-├── SetNotFound        no vector set has this id
+├── SetNotFound        no vector set has this id, or none is live
+│   └── SetMismatch    there are sets of product rows, and none that this student can read
 ├── SetCorrupt         the header of a vector set cannot be read
 ├── InvalidId          a product id that no store can hold
 └── InvalidRow         a product row or record of the wrong shape, type or length
@@ -20,7 +21,11 @@ class StoreUnavailable(StoreError):
 
 
 class SetNotFound(StoreError):
-    """No vector set has this id."""
+    """No vector set has this id, or none is live for this fingerprint."""
+
+
+class SetMismatch(SetNotFound):
+    """The store has product rows, but other product graphs than this student's made them."""
 
 
 class SetCorrupt(StoreError):

@@ -1,6 +1,6 @@
 """The one question asked before rows are scored: is the live set the one this student can read?"""
 
-from vector_store.errors import SetNotFound
+from vector_store.errors import SetMismatch, SetNotFound
 from vector_store.header import SetHeader
 from vector_store.protocol import VectorStore
 from vector_store.rows import RowDtype
@@ -16,13 +16,16 @@ def live_header(store: VectorStore, fingerprint: str, width: int) -> SetHeader:
         width: d_p, floats per row.
 
     Raises:
-        SetNotFound: no such set, or one that is not sealed or does not fit.
+        SetMismatch: there are product rows, but none of this fingerprint, sealed and fitting.
+        SetNotFound: there are no product rows at all, or the live set is gone.
         StoreError: the store failed.
     """
     set_id = store.live(fingerprint)
     if set_id is None:
-        others = ", ".join(header.set_id for header in store.headers()) or "none"
-        raise SetNotFound(
+        headers = store.headers()
+        others = ", ".join(header.set_id for header in headers) or "none"
+        rows_of_others = any(header.holds == "products" for header in headers)
+        raise (SetMismatch if rows_of_others else SetNotFound)(
             f"no live vector set with fingerprint {fingerprint[:8]} (sets in the store: "
             f"{others}); index the catalogue with this student first: winnow index"
         )
@@ -38,7 +41,7 @@ def live_query_header(store: VectorStore, fingerprint: str, width: int) -> SetHe
         width: d_q, floats per row.
 
     Raises:
-        SetNotFound: there is one that is not sealed or does not fit.
+        SetMismatch: there is one that is not sealed or does not fit.
         StoreError: the store failed.
     """
     set_id = store.live(fingerprint)
@@ -50,7 +53,7 @@ def live_query_header(store: VectorStore, fingerprint: str, width: int) -> SetHe
 def _fitting(header: SetHeader, fingerprint: str, width: int, dtype: RowDtype) -> SetHeader:
     fits = (header.fingerprint, header.width, header.dtype) == (fingerprint, width, dtype)
     if not fits or header.sealed is None:
-        raise SetNotFound(
+        raise SetMismatch(
             f"vector set {header.set_id} does not hold rows of this student: expected a sealed set "
             f"with fingerprint {fingerprint[:8]} and width {width} of {dtype}, got fingerprint "
             f"{header.fingerprint[:8]}, width {header.width} of {header.dtype}, "

@@ -187,6 +187,7 @@ def test_the_report_has_a_line_for_everything(whole: tuple[Shop, dict[str, Taken
         "repr",
         "repr, before fine-tuning",
         "bag-warm",
+        "bag-assisted",
         "overlap",
         "bm25",
     ]

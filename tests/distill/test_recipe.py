@@ -176,7 +176,16 @@ WRONG = {
     ),
     "unknown teacher": (
         SMALL + 'labels = ["bert"]',
-        r"student 'bag': labels: expected teachers of this recipe \(minilm\), got 'bert'",
+        r"student 'bag': labels: expected teachers of this recipe, or students above \(minilm\), "
+        "got 'bert'",
+    ),
+    "a student that labels for itself": (
+        SMALL + 'labels = ["bag"]',
+        r"student 'bag': labels: .* students above \(minilm\), got 'bag'",
+    ),
+    "labels of teachers and students": (
+        SMALL + '[[student]]\nname = "dot"\nkind = "deepdot"\nlabels = ["minilm", "bag"]',
+        r"student 'dot': labels: expected teachers or students, .* got both \(minilm, bag\)",
     ),
     "a stack of strangers": (
         SMALL + '[report.stacks]\nboth = ["minilm", "bert"]',

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from indexing.sets import activate as activate_set
 from loadtest.activations import main as activations
@@ -99,6 +100,49 @@ def test_every_worker_serves_it_when_the_call_returns(operated: Operated, ids: l
     assert {worker["state"] for worker in state["workers"]} == {"serving"}
     back = operated.admin.post(f"/v1/models/{MODEL}/rollback")
     assert back.json()["version"] == "3"
+
+
+def test_gauges_are_those_of_the_loaded_versions(operated: Operated, ids: list[str]) -> None:
+    """No alert may stand on a retired version; its counters stay, and a new one's start at 0."""
+    operated.answer("lamp", ids[:3])
+    for role, version in (("canary", "3"), ("shadow", "2")):
+        put = operated.admin.put(f"/v1/models/{MODEL}/{role}", json={"version": version})
+        assert put.status_code == 200, put.text
+    assert _with_gauges(operated) == {"1", "2", "3"}
+    lines = operated.service.client.get("/metrics").text.splitlines()
+    for series in (
+        f'winnow_scored_candidates_total{{model="{MODEL}",version="3"}}',
+        f'winnow_canary_unscored_candidates_total{{model="{MODEL}",version="1"}}',
+        f'winnow_canary_unscored_candidates_total{{model="{MODEL}",version="3"}}',
+        f'winnow_shadow_requests_total{{model="{MODEL}",result="failed",version="2"}}',
+        f'winnow_model_activations_total{{model="{MODEL}",result="refused",role="shadow"}}',
+    ):
+        assert any(line.startswith(f"{series} ") for line in lines), series
+    assert operated.activate("2").status_code == 200
+    assert _with_gauges(operated) == {"2", "3"}
+    operated.reset()
+    assert _with_gauges(operated) == {"1"}
+    text = operated.service.client.get("/metrics").text
+    assert counter(text, f'winnow_model_workers{{model="{MODEL}",state="ready"}}') == 2
+    assert counter(text, "winnow_store_up") == 1
+    assert counter(text, f'winnow_scored_candidates_total{{model="{MODEL}",version="1"}}') > 0
+    assert f'winnow_scored_candidates_total{{model="{MODEL}",version="2"}}' in text
+
+
+def _with_gauges(operated: Operated) -> set[str]:
+    """Versions that have gauges; every gauge has the same ones."""
+    text = operated.service.client.get("/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    found = [
+        {sample.labels["version"] for sample in families[name].samples}
+        for name in (
+            "winnow_model_ready",
+            "winnow_vector_set_products",
+            "winnow_vector_set_sealed_timestamp_seconds",
+        )
+    ]
+    assert found == [found[0]] * 3
+    return found[0]
 
 
 def _truncated(folder: Path) -> str:
