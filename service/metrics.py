@@ -280,6 +280,14 @@ def _forget_dead_workers(folder: Path) -> None:
     """Drops the live gauges of workers that are gone; counters stay, for they must not fall."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rsplit("_", 1)[1])
-        if not Path(f"/proc/{pid}").exists():
+        if _has_ended(pid):
             with suppress(FileNotFoundError):  # another worker, at the same scrape, was faster
                 multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _has_ended(pid: int) -> bool:
+    """A process that was killed and not waited for yet is still there, without a command line."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
