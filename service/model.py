@@ -52,9 +52,18 @@ class Model:
         return self.slot
 
     def versions(self) -> Iterator[Version]:
-        """All that are loaded."""
+        """All that are loaded, each once: one may be canary and shadow."""
         if self.active is not None:
             yield self.active
-        for beside in (self.canary, self.shadow):
-            if beside is not None:
-                yield beside.version
+        if self.canary is not None:
+            yield self.canary.version
+        if self.shadow is not None and not self._same_beside:
+            yield self.shadow.version
+
+    @property
+    def _same_beside(self) -> bool:
+        return (
+            self.canary is not None
+            and self.shadow is not None
+            and self.canary.version is self.shadow.version
+        )

@@ -104,13 +104,9 @@ class Serving:
             except ModelStoreError as error:
                 log.error("student %s is not served: %s", name, error)  # noqa: TRY400 - its text says all
                 unloaded = Slot(name, None, None, "refused", f"refused: {error}")
-            models[name] = Model(
-                name,
-                active,
-                unloaded,
-                self._loaded_beside(name, rollout.canary),
-                self._loaded_beside(name, rollout.shadow),
-            )
+            canary = self._loaded_beside(name, rollout.canary)
+            shadow = self._loaded_beside(name, rollout.shadow, canary)
+            models[name] = Model(name, active, unloaded, canary, shadow)
         self._replace(models)
         self.refresh()
 
@@ -192,9 +188,13 @@ class Serving:
     def _loaded(self, name: str, version: str) -> Version:
         return Version.load(self._settings, name, version, self._store, self.caches, self._fetcher)
 
-    def _loaded_beside(self, name: str, share: Share | None) -> Beside | None:
+    def _loaded_beside(
+        self, name: str, share: Share | None, other: Beside | None = None
+    ) -> Beside | None:
         if share is None:
             return None
+        if other is not None and other.share.version == share.version:
+            return Beside(other.version, share)
         try:
             return Beside(self._loaded(name, share.version), share)
         except ModelStoreError as error:

@@ -1,13 +1,17 @@
 """A canary answers its share, always the same one; a shadow never shows in an answer."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from model_store.rollout import Share, set_beside
 from service.coverage import MISSING_PRODUCT, SCORED
 from service.scoring import Scored
 from service.shadow import compare
@@ -21,7 +25,7 @@ from tests.service.rollouts import (
     three_versions,
     until,
 )
-from tests.service.test_operation import counter
+from tests.service.test_operation import counter, workers_of
 
 URL = f"/v1/models/{MODEL}"
 KEYS = 400
@@ -142,6 +146,25 @@ def test_a_shadow_changes_no_answer_and_shows_in_the_metrics(
     assert counter(metrics, count) == 2 * rounds
     assert operated.admin.delete(f"{URL}/shadow").json()["shadow"] is None
     assert answers() == before
+
+
+def test_one_version_as_canary_and_shadow_is_loaded_once_and_closed_once(
+    versions_store: str, tmp_path: Path
+) -> None:
+    """In workers that were told to load it, and in one that starts when it is served already."""
+    bundles = three_versions(tmp_path)
+    set_beside(bundles, MODEL, "canary", Share(version="3", share=0.5))
+    set_beside(bundles, MODEL, "shadow", Share(version="3"))
+    with ExitStack() as stack:
+        operated = operate(stack, versions_store, bundles, tmp_path, {})
+        until(lambda: operated.status()["shadow"] is not None, "a shadow")
+        until(lambda: operated.status()["canary"] is not None, "a canary")
+        victim = workers_of(operated.service)[0]
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: victim not in workers_of(operated.service), "its end")
+        until(lambda: operated.serving() == 2, "two workers that serve")
+        log = operated.service.log
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_shadow_is_shed_first_under_load(operated: Operated, ids: list[str]) -> None:
