@@ -41,7 +41,7 @@ COPY --from=build /opt/winnow /opt/winnow
 ARG BUNDLES=model_store/bundles
 COPY ${BUNDLES} /bundles
 
-# HOME and the files of the metrics lie in /tmp, the only place that has to be writable.
+# HOME and the files of the metrics and the workers lie in /tmp, the only place that has to be writable.
 ENV PATH=/opt/winnow/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \

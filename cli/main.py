@@ -28,6 +28,7 @@ from cli import (
     train,
     transfer,
 )
+from cli.rollout import ServiceRefused
 from distill.errors import DistillError
 from evaluation.errors import EvaluationError
 from export.errors import ExportError
@@ -70,6 +71,7 @@ def main() -> None:
         ExportError,
         IndexingError,
         ModelStoreError,
+        ServiceRefused,
         SettingsError,
         StoreError,
     ) as error:

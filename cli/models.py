@@ -1,22 +1,20 @@
 """`winnow models`: what is published, whether it is whole, and which version is active."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli import rollout
 from cli.console import answer, say, show
 from cli.options import Bundles
 from model_store.registry import DEFAULT_ROOT
 
-app = typer.Typer(help="Published students: list, show, verify, activate, roll back.")
+app = typer.Typer(
+    help="Published students: list, show, verify, activate, roll back, try beside the active one."
+)
 
 Name = Annotated[str, typer.Argument(help="name of the student")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
-Store = Annotated[
-    str,
-    typer.Option(envvar="WINNOW_STORE", help="store that must hold the version's vector set"),
-]
 
 
 @app.command("list")
@@ -93,43 +91,7 @@ def verify_model(name: Name, version: str | None = None, bundles: Bundles = DEFA
     say(f"{manifest.name} {manifest.version}: whole, {manifest.bundle_fingerprint[:8]}")
 
 
-@app.command("activate")
-def activate_model(
-    name: Name,
-    version: Annotated[str, typer.Argument(help="published version")],
-    store: Store,
-    bundles: Bundles = DEFAULT_ROOT,
-) -> None:
-    """Make a version the active one; refused where its vector set is not there."""
-    from model_store.registry import activate
-
-    _require_vectors(bundles, name, version, store)
-    activate(bundles, name, version)
-    say(f"{name}: version {version} is active; restart the service to serve it")
-
-
-@app.command("rollback")
-def rollback_model(name: Name, store: Store, bundles: Bundles = DEFAULT_ROOT) -> None:
-    """Make the version that was active before the active one again."""
-    from model_store.registry import activate, rollback_target
-
-    version = rollback_target(bundles, name)
-    _require_vectors(bundles, name, version, store)
-    activate(bundles, name, version)
-    say(f"{name}: version {version} is active again; restart the service to serve it")
-
-
-def _require_vectors(bundles: Path, name: str, version: str, store_url: str) -> None:
-    """Loads and verifies the version, and looks for its sealed, live vector set."""
-    from model_store.registry import bundle_folder
-    from model_store.student import OnnxStudent
-    from vector_store.live import live_header
-    from vector_store.open import open_store
-
-    manifest = OnnxStudent.load(bundle_folder(bundles, name, version)).manifest
-    store = open_store(store_url, read_only=True)
-    try:
-        header = live_header(store, manifest.vector_fingerprint, manifest.d_p)
-    finally:
-        store.close()
-    say(f"{name} {version}: vector set {header.set_id} with {header.count} products")
+app.command("activate")(rollout.activate)
+app.command("rollback")(rollout.rollback)
+app.command("canary")(rollout.canary)
+app.command("shadow")(rollout.shadow)

@@ -5,11 +5,14 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.console import say
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 
 def serve(
@@ -41,30 +44,56 @@ def serve(
     }
     # Workers are separate processes that read the environment, as they do in a container.
     os.environ.update({f"WINNOW_{name}": str(value) for name, value in given.items() if value})
-    metrics_folder = tempfile.mkdtemp(prefix="winnow-metrics-")
+    shared = Path(tempfile.mkdtemp(prefix="winnow-workers-"))
     # Before anything imports prometheus_client: it looks at the variable once.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_made(shared / "metrics"))
+    os.environ["WINNOW_BOARD"] = str(_made(shared / "board"))
     try:
         _run()
     finally:
-        shutil.rmtree(metrics_folder, ignore_errors=True)
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _run() -> None:
-    import uvicorn
-
-    from model_store.registry import bundle_folder, served_names
+    from model_store.registry import bundle_folder
     from model_store.student import OnnxStudent
+    from service import metrics
+    from service.admin import AdminServer
+    from service.coordinator import Coordinator
+    from service.serving import active_plan
     from service.settings import read_settings
     from vector_store.open import open_store
 
     settings = read_settings()
+    plan = active_plan(settings, 1)
     # A bundle that can't be served stops here, once, and not in each restarted worker.
-    for name in served_names(settings.bundles, settings.models):
-        folder = bundle_folder(settings.bundles, name)
+    for name, rollout in plan.models.items():
+        folder = bundle_folder(settings.bundles, name, rollout.version)
         student = OnnxStudent.load(folder, precision=settings.precision)
         say(f"{name} {student.manifest.version}: verified")
     open_store(settings.store, read_only=True, timeout_ms=settings.store_timeout_ms).close()
+    assert settings.board is not None  # noqa: S101 - set above
+    coordinator = Coordinator(settings, settings.board, plan)
+    if settings.workers > 1:  # else this process is the worker
+        metrics.show_no_gauges()
+    admin = None if settings.admin_port is None else AdminServer(settings, coordinator)
+    coordinator.start()
+    try:
+        _serve(settings)
+    finally:
+        if admin is not None:
+            admin.close()
+        coordinator.close()
+
+
+def _serve(settings: "Settings") -> None:
+    import uvicorn
+
     say(
         f"{settings.workers} workers x {settings.ort_threads} ONNX Runtime threads; "
         f"http://{settings.host}:{settings.port}/docs"

@@ -110,8 +110,8 @@ def activate(root: Path, name: str, version: str) -> None:
     if student.current == version:
         return
     if student.current is not None:
-        _write_pointer(root / name / _PREVIOUS, student.current)
-    _write_pointer(root / name / _CURRENT, version)
+        replace_text(root / name / _PREVIOUS, student.current + "\n")
+    replace_text(root / name / _CURRENT, version + "\n")
 
 
 def rollback_target(root: Path, name: str) -> str:
@@ -124,6 +124,17 @@ def rollback_target(root: Path, name: str) -> str:
     if student.previous is None or student.previous not in student.versions:
         raise BundleNotFound(f"{name} has no earlier active version to go back to")
     return student.previous
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces a small file in one step, so that a reader sees the old or the new text."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(path)
 
 
 def _read(folder: Path) -> Published:
@@ -150,14 +161,3 @@ def _read_pointer(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleDamaged(f"{path.parent.name}/{path.name}: can't be read: {error}") from error
-
-
-def _write_pointer(path: Path, version: str) -> None:
-    """Replaces a pointer file in one step, so that a reader sees the old or the new version."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(version + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)

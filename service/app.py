@@ -14,11 +14,11 @@ from time import perf_counter
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import metrics
-from service.errors import ServiceError, problem, problem_response
+from service import about, metrics
+from service.errors import ServiceError, problem
+from service.problems import http_problem, internal_problem, service_problem
 from service.routes import post_filter, post_score, router
 from service.settings import Settings, read_settings
 from service.worker import Worker
@@ -48,9 +48,10 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     )
     app.state.worker = worker
     app.include_router(router)
-    app.add_exception_handler(ServiceError, _service_problem)
-    app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(Exception, _internal_problem)
+    app.include_router(about.router)
+    app.add_exception_handler(ServiceError, service_problem)
+    app.add_exception_handler(HTTPException, http_problem)
+    app.add_exception_handler(Exception, internal_problem)
     return RequestMetrics(Front(app))
 
 
@@ -78,7 +79,7 @@ class Front:
         except ClientDisconnect:
             return  # nobody is there to read an answer
         except Exception as error:  # as behind FastAPI: logged, and a 500
-            response = await _internal_problem(request, error)
+            response = await internal_problem(request, error)
         await response(scope, receive, send)
 
 
@@ -113,24 +114,3 @@ class RequestMetrics:
             # An unknown path is no label: anybody could make as many as they like.
             path = scope["path"] if scope.get("route") is not None else "other"
             metrics.REQUESTS.labels(path, str(code)).observe(perf_counter() - started)
-
-
-async def _service_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ServiceError)  # noqa: S101 - Starlette dispatches by this class
-    return problem(error)
-
-
-async def _http_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette dispatches by this class
-    slug = error.detail.lower().replace(" ", "-")
-    detail = f"{error.detail}: the endpoints are listed at /docs"
-    response = problem_response(error.status_code, slug, error.detail, detail, {})
-    response.headers.update(error.headers or {})
-    return response
-
-
-async def _internal_problem(_: Request, error: Exception) -> Response:
-    log.error("unexpected error", exc_info=error)
-    return problem_response(
-        500, "internal-error", "Internal error", "an unexpected error; the log has it", {}
-    )

@@ -92,7 +92,7 @@ def _validated(model: type[Body], body: bytes) -> tuple[Body, ProductIds, SortVa
     try:
         request = model.model_validate_json(body)
     except ValidationError as error:
-        raise _refusal(error) from error
+        raise refusal(error) from error
     return request, ProductIds.from_strings(request.product_ids), _sort_values(request)
 
 
@@ -139,6 +139,19 @@ def binary_response(
     return Response(scores.astype("<f4").tobytes(), headers=headers, media_type=BINARY)
 
 
+def refusal(error: ValidationError) -> MalformedJson | InvalidField:
+    """Of a body that is not JSON, or has a field that is no good."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    if problems[0]["type"] == "json_invalid":
+        return MalformedJson(f"expected a JSON object: {problems[0]['msg']}")
+    fields = [
+        {"field": ".".join(map(str, item["loc"])) or "body", "problem": item["msg"]}
+        for item in problems[:20]
+    ]
+    first = fields[0]
+    return InvalidField(f"{first['field']}: {first['problem']}", {"errors": fields})
+
+
 def wants_binary(request: Request) -> bool:
     """Whether the client asked for the binary form of `/score`."""
     return BINARY in request.headers.get("accept", "")
@@ -154,15 +167,3 @@ def _body_too_large(limit: int) -> TooLarge:
 
 def _invalid(field: str, what: str) -> InvalidField:
     return InvalidField(f"{field}: {what}", {"errors": [{"field": field, "problem": what}]})
-
-
-def _refusal(error: ValidationError) -> MalformedJson | InvalidField:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    if problems[0]["type"] == "json_invalid":
-        return MalformedJson(f"expected a JSON object: {problems[0]['msg']}")
-    fields = [
-        {"field": ".".join(map(str, item["loc"])) or "body", "problem": item["msg"]}
-        for item in problems[:20]
-    ]
-    first = fields[0]
-    return InvalidField(f"{first['field']}: {first['problem']}", {"errors": fields})

@@ -2,7 +2,10 @@
 
 ServiceError
  +-- MalformedJson         400  the body is no JSON
+ +-- Unauthorized          401  an admin call without the admin token
  +-- UnknownModel          404  names the models there are
+ +-- UnknownVersion        404  an admin call; names the versions there are
+ +-- VersionRefused        409  an admin call; what was served before goes on
  +-- TooLarge              413  names the limit
  +-- UnsupportedEncoding   415  a compressed body
  +-- InvalidField          422  names each field
@@ -46,6 +49,24 @@ class UnknownModel(ServiceError):
     """No model of that name is served."""
 
     status, title = 404, "Unknown model"
+
+
+class Unauthorized(ServiceError):
+    """An admin call without the bearer token."""
+
+    status, title = 401, "Unauthorized"
+
+
+class UnknownVersion(ServiceError):
+    """No version of that name is published, or there is none to go back to."""
+
+    status, title = 404, "Unknown version"
+
+
+class VersionRefused(ServiceError):
+    """Not every worker could load and verify the version, or nothing changes by the call."""
+
+    status, title = 409, "Version refused"
 
 
 class TooLarge(ServiceError):

@@ -7,21 +7,25 @@ them starts; each scrape then adds up all workers' files.
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import version as installed
+from itertools import product
+from math import isnan, nan
 from pathlib import Path
 from typing import Literal, get_args
 
 from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client import (
-    CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
     multiprocess,
 )
+from prometheus_client.registry import Collector
 
 from service.coverage import REASONS
+from service.plan import Role
 
 ModelState = Literal[
     "loading", "ready", "refused", "no_vector_set", "fingerprint_mismatch", "store_down"
@@ -34,6 +38,8 @@ _SECONDS = (
     *(0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0),
 )
 _CANDIDATES = (1, 10, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+_RATIOS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+_DIFFERENCES = (0.0, 0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 REQUESTS = Histogram(
     "winnow_request_duration_seconds",
@@ -62,7 +68,7 @@ DEGRADED = Counter(
     "winnow_degraded_responses_total", "Answers with an unscored candidate", ["endpoint", "reason"]
 )
 UNSCORED = Counter("winnow_unscored_candidates_total", "Candidates without a score", ["reason"])
-SCORED = Counter("winnow_scored_candidates_total", "Candidates with a score", ["model"])
+SCORED = Counter("winnow_scored_candidates_total", "Candidates with a score", ["model", "version"])
 QUERY_ROWS = Counter("winnow_query_rows_total", "Query rows by where they came from", ["source"])
 QUERY_ROW_FAILURES = Counter(
     "winnow_query_row_failures_total", "Stored query rows that could not be used", ["reason"]
@@ -79,11 +85,11 @@ KEPT_RATIO = Histogram(
     "winnow_filter_kept_ratio",
     "Share of a page that /filter kept",
     ["sort"],
-    buckets=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0),
+    buckets=_RATIOS,
 )
 READY = Gauge(
     "winnow_model_ready",
-    "1 where every worker can score with this model: verified student, sealed vector set",
+    "1 where every worker can score with this version: verified student, sealed vector set",
     ["model", "version"],
     multiprocess_mode="livemin",
 )
@@ -98,6 +104,50 @@ SET_PRODUCTS = Gauge(
     "Products in the vector set a model scores with",
     ["model", "version"],
     multiprocess_mode="livemax",
+)
+ACTIVATIONS = Counter(
+    "winnow_model_activations_total",
+    "Versions that all workers of this service took on in a role, or that were refused",
+    ["model", "role", "result"],
+)
+CANARY_SECONDS = Histogram(
+    "winnow_canary_scoring_duration_seconds",
+    "From arrival to the scores, of models that have a canary: of both versions",
+    ["model", "version"],
+    buckets=_SECONDS,
+)
+CANARY_KEPT_RATIO = Histogram(
+    "winnow_canary_kept_ratio",
+    "Share of a page that /filter kept, of models that have a canary: of both versions",
+    ["model", "version"],
+    buckets=_RATIOS,
+)
+CANARY_UNSCORED = Counter(
+    "winnow_canary_unscored_candidates_total",
+    "Candidates without a score, of models that have a canary: of both versions",
+    ["model", "version"],
+)
+SHADOW_REQUESTS = Counter(
+    "winnow_shadow_requests_total",
+    "Answers for the shadow version: compared, shed (queue full, too old) or failed",
+    ["model", "version", "result"],
+)
+SHADOW_CANDIDATES = Counter(
+    "winnow_shadow_candidates_total",
+    "Compared candidates: same decision, kept or removed by the shadow alone, scored by one alone",
+    ["model", "version", "result"],
+)
+SHADOW_DIFFERENCE = Histogram(
+    "winnow_shadow_score_difference",
+    "Mean absolute difference between the scores of an answer and those of the shadow",
+    ["model", "version"],
+    buckets=_DIFFERENCES,
+)
+SHADOW_GREATEST = Histogram(
+    "winnow_shadow_greatest_score_difference",
+    "Greatest absolute difference of one candidate between an answer and the shadow",
+    ["model", "version"],
+    buckets=_DIFFERENCES,
 )
 SET_SEALED = Gauge(
     "winnow_vector_set_sealed_timestamp_seconds",
@@ -126,11 +176,12 @@ def start(models: Iterable[str], max_inflight_candidates: int) -> None:
 
     A series that appears with its first failure has no increase that `rate` could see.
     """
-    BUILD.labels(version("winnow-relevance")).set(1)
+    BUILD.labels(installed("winnow-relevance")).set(1)
     INFLIGHT_LIMIT.set(max_inflight_candidates)
     for model in models:
-        SCORED.labels(model)
         model_state(model, "loading")
+        for role, result in product(get_args(Role), ("done", "refused")):
+            ACTIVATIONS.labels(model, role, result)
     for endpoint, codes in _ENDPOINT_CODES.items():
         CANDIDATES.labels(endpoint)
         SHED.labels(endpoint)
@@ -160,15 +211,69 @@ def model_state(model: str, state: ModelState) -> None:
         MODEL_WORKERS.labels(model, other).set(other == state)
 
 
+def start_answers(model: str, version: str, *, has_canary: bool) -> None:
+    """As `start`, for a version that answers requests."""
+    SCORED.labels(model, version)
+    if has_canary:
+        CANARY_SECONDS.labels(model, version)
+        CANARY_KEPT_RATIO.labels(model, version)
+        CANARY_UNSCORED.labels(model, version)
+
+
+def start_comparisons(model: str, version: str) -> None:
+    """As `start`, for a shadow version."""
+    for result in ("compared", "shed", "failed"):
+        SHADOW_REQUESTS.labels(model, version, result)
+    for result in (
+        *("same", "only_shadow_keeps", "only_shadow_removes"),
+        *("only_shadow_scored", "only_answer_scored", "nan"),
+    ):
+        SHADOW_CANDIDATES.labels(model, version, result)
+    SHADOW_DIFFERENCE.labels(model, version)
+    SHADOW_GREATEST.labels(model, version)
+
+
+def show_version(model: str, version: str, *, ready: bool, products: int, sealed_s: float) -> None:
+    """This worker's gauges of a loaded version; `sealed_s` since 1970, nan without a vector set."""
+    READY.labels(model, version).set(ready)
+    SET_PRODUCTS.labels(model, version).set(products)
+    SET_SEALED.labels(model, version).set(sealed_s)
+
+
+def hide_version(model: str, version: str) -> None:
+    """Ends the gauges of a version that is no longer loaded: no alert may stand on them."""
+    for gauge in (READY, SET_PRODUCTS, SET_SEALED):
+        gauge.labels(model, version).set(nan)
+
+
+def show_no_gauges() -> None:
+    """Ends the gauges of this process: it serves nothing, and its 0 would be the least of all."""
+    multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+class _Shown:
+    """What another collector has, without the gauges that have ended.
+
+    The files of several processes know no removal of a series, so nan stands for one.
+    """
+
+    def __init__(self, source: Collector) -> None:
+        self._source = source
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._source.collect():
+            if family.type == "gauge":
+                family.samples = [each for each in family.samples if not isnan(each.value)]
+            yield family
+
+
 def exposition() -> bytes:
     """The Prometheus text format, over all live workers and the counters of dead ones."""
     folder = os.environ.get(MULTIPROCESS_VARIABLE)
     if folder is None:
-        return generate_latest(PROCESS_REGISTRY)
+        return generate_latest(_Shown(PROCESS_REGISTRY))
     _forget_dead_workers(Path(folder))
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return generate_latest(_Shown(multiprocess.MultiProcessCollector(None)))  # type: ignore[no-untyped-call]
 
 
 def _forget_dead_workers(folder: Path) -> None:

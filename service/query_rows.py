@@ -45,6 +45,13 @@ class QueryRows:
         """Asks this set from now on, which holds rows of the graph that the student runs."""
         self._stored = header
 
+    def adopt(self, other: "QueryRows") -> None:
+        """Begins with the rows that another student keeps, whose query graph is the same."""
+        with other._lock:
+            kept = other._kept.copy()
+        with self._lock:
+            self._kept = kept
+
     def get(self, query: str) -> tuple[NDArray[np.float32], QuerySource]:
         """The query row, float32 [1, d_q], and where it came from."""
         source: QuerySource = "cache"

@@ -105,6 +105,24 @@ class Problem(BaseModel):
     detail: str
 
 
+class BesideStatus(BaseModel):
+    """A canary or shadow version."""
+
+    version: str
+    share: float = Field(description="of the requests that it sees")
+    ready: bool
+    reason: str | None = Field(description="why it is not ready")
+    vector_set: str | None
+
+
+class RefusedVersion(BaseModel):
+    """The last version that could not be served; what was served before goes on."""
+
+    role: str = Field(description="active, canary or shadow")
+    version: str
+    reason: str
+
+
 class ModelStatus(BaseModel):
     """One served model."""
 
@@ -127,6 +145,9 @@ class ModelStatus(BaseModel):
         description="code path of the fused head; null where the head runs on ONNX Runtime"
     )
     row_cache: str | None = Field(description="on, paused or off, and why")
+    canary: BesideStatus | None
+    shadow: BesideStatus | None
+    refused: RefusedVersion | None
 
 
 class Models(BaseModel):

@@ -1,233 +1,256 @@
-"""What one worker serves: verified students, each with the live vector set of its fingerprint.
+"""What one worker serves: of every model the active version, and a canary and a shadow beside it.
 
-The live set of each student is looked up again every `store_refresh_ms`; a request in flight keeps
-the set it began with.
+`_models` is replaced whole, so readers need no lock. All that replaces it (`load`, `commit`,
+`refresh`) runs in the worker's one upkeep thread; `prepare` only makes what is not served yet.
 """
 
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 from model_store.errors import ModelStoreError
-from model_store.manifest import Manifest, query_fingerprint
 from model_store.registry import bundle_folder, served_names
-from model_store.student import OnnxStudent
+from model_store.rollout import Rollout, Share
 from service import metrics
-from service.errors import NotReady, StoreDown, UnknownModel
-from service.query_rows import QueryRows
-from service.scoring import Scorer
+from service.errors import UnknownModel
+from service.model import Beside, Model
+from service.plan import Plan, Refusal, Role
+from service.row_caches import RowCaches
 from service.settings import Settings
-from vector_store.arena import ArenaCounters
-from vector_store.errors import SetMismatch, SetNotFound, StoreError
-from vector_store.header import SetHeader
-from vector_store.live import live_header, live_query_header
+from service.version import Slot, Version
 from vector_store.protocol import VectorStore
-from vector_store.row_cache import RowCache
-from vector_store.watch import Watch
 
 log = logging.getLogger("winnow.serving")
 
-_NOTHING = ArenaCounters(0, 0, 0, 0, 0)
+
+class Refused(Exception):
+    """A version that can't be served; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """One served name: its student once loaded, its scorer once a set is there, else the reason.
+class Staged:
+    """A plan that could be served at once: its models, and the versions loaded for it."""
 
-    While the store is down, the scorer that was there a moment ago stays.
+    plan: Plan
+    models: Mapping[str, Model]
+    fresh: tuple[Version, ...]
+
+
+def active_plan(settings: Settings, number: int) -> Plan:
+    """The active versions of the registry, and nothing beside them.
+
+    Raises:
+        ModelStoreError: nothing can be served, see `served_names`, or the registry can't be read.
     """
-
-    name: str
-    student: OnnxStudent | None
-    scorer: Scorer | None
-    state: metrics.ModelState
-    reason: str = ""
-
-    @property
-    def store_down(self) -> bool:
-        """Whether the last look at the store was not answered."""
-        return self.state == "store_down"
+    names = served_names(settings.bundles, settings.models)
+    versions = {name: bundle_folder(settings.bundles, name).name for name in names}
+    return Plan(
+        number=number,
+        models={name: Rollout(version=version) for name, version in versions.items()},
+    )
 
 
 class Serving:
-    """The slots of one worker; `load` and `refresh` replace them whole, so readers need no lock."""
+    """The models of one worker."""
 
     def __init__(self, settings: Settings, store: VectorStore, fetcher: Executor) -> None:
         """Knows the names at once, loads nothing yet."""
         self.names = served_names(settings.bundles, settings.models)
+        self.refusals: Mapping[str, Refusal] = {}
+        self.caches = RowCaches(store, settings.row_cache_mb * 2**20)
         self._settings = settings
         self._store = store
         self._fetcher = fetcher
-        self._queries: dict[str, QueryRows] = {}
-        self._watches: dict[str, Watch] = {}
-        self._counted: dict[str, ArenaCounters] = {}
-        self._query_problems: dict[str, str] = {}
-        self._slots: Mapping[str, Slot] = {
-            name: Slot(name, None, None, "loading", "the student is being loaded")
+        self._retired: tuple[Version, ...] = ()
+        self._models: Mapping[str, Model] = {
+            name: Model(
+                name, None, Slot(name, None, None, "loading", "the student is being loaded")
+            )
             for name in self.names
         }
 
     @property
-    def slots(self) -> list[Slot]:
-        """Every slot, the default one first."""
-        return [self._slots[name] for name in self.names]
+    def models(self) -> list[Model]:
+        """Every model, the default one first."""
+        return [self._models[name] for name in self.names]
 
-    def load(self) -> None:
-        """Loads and verifies every student, then looks for their vector sets. Blocks."""
-        for name in self.names:
-            try:
-                folder: Path = bundle_folder(self._settings.bundles, name)
-                student = OnnxStudent.load(
-                    folder,
-                    threads=self._settings.ort_threads,
-                    tile=self._settings.head_tile,
-                    precision=self._settings.precision,
-                )
-            except ModelStoreError as error:
-                log.error("student %s is not served: %s", name, error)  # noqa: TRY400 - its text says all
-                self._replace(Slot(name, None, None, "refused", f"refused: {error}"))
-                continue
-            entries = self._settings.query_cache_entries
-            self._queries[name] = QueryRows(student, self._store, entries)
-            self._replace(Slot(name, student, None, "loading", "its vector set is being looked up"))
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Points every loaded student at the live set of its fingerprint. Blocks."""
-        for slot in self.slots:
-            if slot.student is None:
-                continue
-            fresh = self._with_set(slot.name, slot.student, slot.scorer)
-            if fresh.reason and fresh.reason != slot.reason:
-                log.warning("student %s is not ready: %s", slot.name, fresh.reason)
-            self._replace(fresh)
-            self._queries[slot.name].use_stored(
-                None if fresh.store_down else self._query_set(slot.name, slot.student)
-            )
-            labels = (slot.name, slot.student.manifest.version)
-            metrics.READY.labels(*labels).set(fresh.state == "ready")
-            if fresh.scorer is not None:
-                header = fresh.scorer.header
-                metrics.SET_PRODUCTS.labels(*labels).set(header.count)
-                metrics.SET_SEALED.labels(*labels).set(_seconds(header.sealed or header.created))
-        looked = [slot for slot in self.slots if slot.student is not None]
-        if looked:
-            metrics.STORE_UP.set(not any(slot.store_down for slot in looked))
-
-    def close(self) -> None:
-        """Stops watching the sets."""
-        for name in self.names:
-            self._end_watch(name)
-
-    def count_rows(self) -> None:
-        """Adds what the row caches have done since the last time to the metrics."""
-        held = 0
-        for slot in self.slots:
-            if slot.scorer is None:
-                continue
-            now, before = slot.scorer.rows.counters(), self._counted.get(slot.name, _NOTHING)
-            self._counted[slot.name] = now
-            metrics.ROW_CACHE.labels("hit").inc(max(0, now.hits - before.hits))
-            metrics.ROW_CACHE.labels("miss").inc(max(0, now.misses - before.misses))
-            metrics.ROW_CACHE_EVICTIONS.inc(max(0, now.evictions - before.evictions))
-            metrics.ROW_CACHE_INVALIDATIONS.inc(max(0, now.invalidations - before.invalidations))
-            held += now.rows
-        metrics.ROW_CACHE_HELD.set(held)
-
-    def scorer(self, name: str | None) -> Scorer:
-        """The scorer of a served name, or of the default one.
+    def model(self, name: str | None) -> Model:
+        """A served name, or the default one.
 
         Raises:
             UnknownModel: no such name is served.
-            NotReady: its student is not loaded or has no vector set.
-            StoreDown: the store has not been reached since the start.
         """
-        slot = self._slot(name)
-        if slot.scorer is None:
-            error = StoreDown if slot.store_down else NotReady
-            raise error(f"model {slot.name}: {slot.reason}")
-        return slot.scorer
-
-    def manifest(self, name: str | None) -> Manifest:
-        """The manifest of a served name, or of the default one, whether or not its set is there.
-
-        Raises:
-            UnknownModel: no such name is served.
-            NotReady: its student is not loaded.
-        """
-        slot = self._slot(name)
-        if slot.student is None:
-            raise NotReady(f"model {slot.name}: {slot.reason}")
-        return slot.student.manifest
-
-    def _slot(self, name: str | None) -> Slot:
-        slot = self._slots.get(self.names[0] if name is None else name)
-        if slot is None:
+        model = self._models.get(self.names[0] if name is None else name)
+        if model is None:
             raise UnknownModel(
                 f"no model named {name!r} is served here; served: {', '.join(self.names)}",
                 {"models": list(self.names)},
             )
-        return slot
+        return model
 
-    def _replace(self, slot: Slot) -> None:
-        self._slots = {**self._slots, slot.name: slot}
-        metrics.model_state(slot.name, slot.state)
+    def load(self, plan: Plan) -> None:
+        """Loads the active versions of a plan. Blocks; for the start, when nothing is served yet.
 
-    def _query_set(self, name: str, student: OnnxStudent) -> SetHeader | None:
-        """The live set of query rows; it saves time and is never needed, so None is no failure."""
-        fingerprint = query_fingerprint(student.manifest, student.run["query"])
-        header, problem = None, ""
+        A version without a vector set is not ready and will be once one is live; one that is
+        refused is not served. What the plan has beside them is loaded as well, if it can be.
+        """
+        models: dict[str, Model] = {}
+        for name, rollout in plan.models.items():
+            active: Version | None = None
+            unloaded = self._models[name].unloaded
+            try:
+                active = self._loaded(name, rollout.version)
+            except ModelStoreError as error:
+                log.error("student %s is not served: %s", name, error)  # noqa: TRY400 - its text says all
+                unloaded = Slot(name, None, None, "refused", f"refused: {error}")
+            canary = self._loaded_beside(name, rollout.canary)
+            shadow = self._loaded_beside(name, rollout.shadow, canary)
+            models[name] = Model(name, active, unloaded, canary, shadow)
+        self._replace(models)
+        self.refresh()
+
+    def prepare(self, plan: Plan) -> Staged:
+        """Loads and verifies what a plan needs that is not loaded yet, and finds its sets. Blocks.
+
+        Raises:
+            Refused: a version of the plan can't be served; nothing of it is kept.
+        """
+        models: dict[str, Model] = {}
+        fresh: list[Version] = []
         try:
-            header = live_query_header(self._store, fingerprint, student.manifest.d_q)
-        except StoreError as error:
-            problem = str(error)
-        if problem and problem != self._query_problems.get(name):
-            log.warning("student %s: stored query rows are not used: %s", name, problem)
-        self._query_problems[name] = problem
-        return header
+            for name, rollout in plan.models.items():
+                models[name] = self._prepared(self._models[name], rollout, fresh)
+        except Refused:
+            for version in fresh:
+                version.close()
+            raise
+        return Staged(plan, models, tuple(fresh))
 
-    def _with_set(self, name: str, student: OnnxStudent, scorer: Scorer | None) -> Slot:
+    def commit(self, staged: Staged) -> None:
+        """Serves a staged plan from here on; what nobody needs any more is closed."""
+        self._replace(staged.models)
+        self._show()
+
+    def discard(self, staged: Staged) -> None:
+        """Closes what was loaded for a plan that will not be served."""
+        for version in staged.fresh:
+            version.close()
+
+    def refresh(self) -> None:
+        """Points every loaded version at the live set of its fingerprint. Blocks."""
+        self._retired = ()
+        for model in self._models.values():
+            for version in model.versions():
+                version.refresh()
+        self._show()
+
+    def close(self) -> None:
+        """Stops watching the sets."""
+        for model in self._models.values():
+            for version in model.versions():
+                version.close()
+
+    def _replace(self, models: Mapping[str, Model]) -> None:
+        """Swaps the models, and retires the versions that none of the new ones has."""
+        before, self._models = self._models, models
+        kept = {id(version) for model in models.values() for version in model.versions()}
+        retired = tuple(
+            version
+            for model in before.values()
+            for version in model.versions()
+            if id(version) not in kept
+        )
+        for version in retired:
+            metrics.hide_version(*version.labels)
+            version.close()
+        # Held until the next refresh: a request that still runs then frees it, else this thread
+        # does, and not the event loop.
+        self._retired = retired
+
+    def _show(self) -> None:
+        """The state of every model, the gauges of its versions, and whether the store answers."""
+        for model in self._models.values():
+            metrics.model_state(model.name, model.slot.state)
+            has_canary = model.canary is not None
+            if model.active is not None:
+                metrics.start_answers(*model.active.labels, has_canary=has_canary)
+            if model.canary is not None:
+                metrics.start_answers(*model.canary.version.labels, has_canary=has_canary)
+            if model.shadow is not None:
+                metrics.start_comparisons(*model.shadow.version.labels)
+            for version in model.versions():
+                version.show()
+        looked = [v.slot for model in self._models.values() for v in model.versions()]
+        if looked:
+            metrics.STORE_UP.set(not any(slot.store_down for slot in looked))
+
+    def _loaded(self, name: str, version: str) -> Version:
+        return Version.load(self._settings, name, version, self._store, self.caches, self._fetcher)
+
+    def _loaded_beside(
+        self, name: str, share: Share | None, other: Beside | None = None
+    ) -> Beside | None:
+        if share is None:
+            return None
+        if other is not None and other.share.version == share.version:
+            return Beside(other.version, share)
         try:
-            header = live_header(
-                self._store, student.manifest.vector_fingerprint, student.manifest.d_p
-            )
-        except SetMismatch as error:
-            return Slot(name, student, None, "fingerprint_mismatch", str(error))
-        except SetNotFound as error:
-            return Slot(name, student, None, "no_vector_set", str(error))
-        except StoreError as error:
-            # The set was there a moment ago: requests go on trying, and say store_error themselves.
-            # The answer doesn't say where the store is; the log does.
-            if scorer is None or not self._slots[name].store_down:
-                log.warning("student %s: vector store: %s", name, error)
-            metrics.STORE_FAILURES.labels("live_set").inc()
-            return Slot(name, student, scorer, "store_down", "the vector store can't be reached")
-        if scorer is not None and scorer.header == header:
-            return Slot(name, student, scorer, "ready")
+            return Beside(self._loaded(name, share.version), share)
+        except ModelStoreError as error:
+            log.error("%s %s is not served: %s", name, share.version, error)  # noqa: TRY400
+            return None
+
+    def _prepared(self, before: Model, rollout: Rollout, fresh: list[Version]) -> Model:
+        """The model as a plan wants it; adds the versions that were loaded for it to `fresh`."""
+        loaded = {version.student.manifest.version: version for version in before.versions()}
+        versions: dict[Role, Version] = {}
+        roles: tuple[tuple[Role, str | None, str | None], ...] = (
+            ("active", rollout.version, _version(before.active)),
+            ("canary", _named(rollout.canary), _of(before.canary)),
+            ("shadow", _named(rollout.shadow), _of(before.shadow)),
+        )
+        for role, wanted, had in roles:
+            if wanted is None:
+                continue
+            version = loaded.get(wanted)
+            if version is None:
+                version = loaded[wanted] = self._verified(before, wanted, fresh)
+            elif wanted != had and version.slot.scorer is None:
+                raise Refused(f"{before.name} {wanted}: {version.slot.reason}")
+            versions[role] = version
+        canary, shadow = versions.get("canary"), versions.get("shadow")
+        return Model(
+            before.name,
+            versions["active"],
+            before.unloaded,
+            None if canary is None or rollout.canary is None else Beside(canary, rollout.canary),
+            None if shadow is None or rollout.shadow is None else Beside(shadow, rollout.shadow),
+        )
+
+    def _verified(self, before: Model, wanted: str, fresh: list[Version]) -> Version:
         try:
-            rows = self._cached_rows(name, header)
-        except StoreError as error:
-            return Slot(name, student, None, "refused", str(error))
-        fresh = Scorer(student, header, rows, self._queries[name], self._fetcher)
-        return Slot(name, student, fresh, "ready")
-
-    def _cached_rows(self, name: str, header: SetHeader) -> RowCache:
-        """A row cache of its own for every set: rows of another one are never scored."""
-        cache = RowCache(self._store, header, self._settings.row_cache_mb * 2**20)
-        self.count_rows()
-        self._counted[name] = _NOTHING
-        self._end_watch(name)
-        self._watches[name] = self._store.watch(header, cache)
-        return cache
-
-    def _end_watch(self, name: str) -> None:
-        watch = self._watches.pop(name, None)
-        if watch is not None:
-            watch.close()
+            version = self._loaded(before.name, wanted)
+        except ModelStoreError as error:
+            raise Refused(str(error)) from error
+        version.refresh()
+        if not version.slot.ready:
+            reason = version.slot.reason
+            version.close()
+            raise Refused(f"{before.name} {wanted}: {reason}")
+        if before.active is not None:
+            version.adopt_query_rows(before.active)
+        fresh.append(version)
+        return version
 
 
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
+def _version(version: Version | None) -> str | None:
+    return None if version is None else version.student.manifest.version
+
+
+def _of(beside: Beside | None) -> str | None:
+    return None if beside is None else beside.share.version
+
+
+def _named(share: Share | None) -> str | None:
+    return None if share is None else share.version

@@ -74,6 +74,22 @@ class Settings(BaseSettings):
     query_cache_entries: Annotated[int, Field(ge=0)] = Field(
         10_000, description="query rows kept per worker and model"
     )
+    admin_host: str = Field("127.0.0.1", description="address that the admin calls listen on")
+    admin_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None, description="port of the admin calls (docs/rollout.md); without one there are none"
+    )
+    admin_token_file: Path | None = Field(
+        None, description="file with the bearer token of the admin calls, 16 characters or more"
+    )
+    activation_timeout_s: Annotated[int, Field(ge=1, le=3600)] = Field(
+        120, description="time that all workers have to load and verify a version"
+    )
+    shadow_queue: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        64, description="answers waiting to be scored by a shadow version, per worker"
+    )
+    board: Path | None = Field(
+        None, description="folder in which the workers agree on versions; winnow serve sets it"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +105,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"max_inflight_candidates ({self.max_inflight_candidates}) must be at least "
                 f"max_candidates ({self.max_candidates}), or the largest request is never admitted"
+            )
+        if self.admin_port is not None and self.admin_token_file is None:
+            raise ValueError(
+                "admin_port needs admin_token_file: without a token anybody could change models"
             )
         return self
 

@@ -7,14 +7,17 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TypeVar
 
 from starlette.requests import Request
 
 from service import metrics
 from service.deadline import Deadline
-from service.serving import Serving
+from service.follow import Follower
+from service.serving import Serving, active_plan
 from service.settings import Settings
+from service.shadow import Shadows
 from vector_store.open import open_store
 
 log = logging.getLogger("winnow.worker")
@@ -32,9 +35,11 @@ class Worker:
         )
         threads = settings.request_threads
         self._requests = ThreadPoolExecutor(threads, "winnow-request") if threads else None
-        self._fetcher = ThreadPoolExecutor(max(1, threads), "winnow-fetch")
+        # One more for the shadow: a request never waits for a thread that fetches for it.
+        self._fetcher = ThreadPoolExecutor(max(1, threads) + 1, "winnow-fetch")
         self._upkeep = ThreadPoolExecutor(1, "winnow-upkeep")
         self.serving = Serving(settings, self.store, self._fetcher)
+        self.shadows = Shadows(settings.shadow_queue, lambda: self._inflight_candidates > 0)
         self._inflight_candidates = 0
         metrics.start(self.serving.names, settings.max_inflight_candidates)
 
@@ -45,18 +50,31 @@ class Worker:
         A worker accepts no connection before it has loaded: while one starts or restarts, requests
         go to the others, and none is answered 503 for want of a student.
         """
-        await self.off_loop(self.serving.load)
+        follower: Follower | None = None
+        if self.settings.board is None:  # nobody coordinates: what is active now is served for good
+            plan = active_plan(self.settings, 1)
+            await self.off_loop(partial(self.serving.load, plan))
+        else:
+            follower = Follower(self.settings.board, self.serving, self.off_loop)
+            await follower.start()
         # What is here now stays for good: the garbage collector need not walk it again, and its
         # full collections stop being the longest pauses of a request.
         gc.collect()
         gc.freeze()
-        upkeep = asyncio.create_task(self._keep_up())
+        tasks = [asyncio.create_task(self._keep_up()), asyncio.create_task(self.shadows.run())]
+        if follower is not None:
+            tasks.append(asyncio.create_task(follower.run()))
         try:
             yield
         finally:
-            upkeep.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await upkeep
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            self.shadows.close()
+            if follower is not None:
+                follower.close()
             for pool in (self._requests, self._fetcher, self._upkeep):
                 if pool is not None:
                     pool.shutdown()
@@ -99,7 +117,7 @@ class Worker:
         while True:
             await asyncio.sleep(self.settings.store_refresh_ms / 1e3)
             await self.off_loop(self.serving.refresh)
-            self.serving.count_rows()
+            self.serving.caches.count_rows()
 
 
 async def _cancel_when_gone(request: Request, deadline: Deadline) -> None:

@@ -15,6 +15,7 @@ SOURCE = {"type": "prometheus", "uid": "prometheus"}
 ON = 'instance=~"$instance"'
 SCORING = f'{ON},endpoint=~"/score|/filter"'
 RATE = "[$__rate_interval]"
+VERSION = "model, version"
 WIDTH, HEIGHT = 24, 8
 
 
@@ -44,9 +45,33 @@ def rate(metric: str, by: str, matchers: str = ON) -> str:
     return f"sum by ({by}) (rate({metric}{{{matchers}}}{RATE}))"
 
 
+def mean(metric: str, by: str) -> str:
+    """Mean of a histogram."""
+    return f"{rate(f'{metric}_sum', by)} / {rate(f'{metric}_count', by)}"
+
+
 def share(part: str, by: str, whole: str) -> str:
     """One rate as a share of another, by endpoint."""
     return f"{part} / on (endpoint) group_left () {rate(whole, by, SCORING)}"
+
+
+def changes(result: str) -> str:
+    """Changes of what is served that ended so, in each step of the picture."""
+    counter = f'winnow_model_activations_total{{{ON},result="{result}"}}'
+    return f"sum by (instance, model, role) (increase({counter}{RATE}))"
+
+
+def unscored_by_version() -> str:
+    """Share of the candidates without a score, of models that have a canary."""
+    unscored = rate("winnow_canary_unscored_candidates_total", VERSION)
+    return f"{unscored} / ({unscored} + {rate('winnow_scored_candidates_total', VERSION)})"
+
+
+def other_decisions() -> str:
+    """Share of the compared candidates for which the shadow differs, by how it does."""
+    metric = "winnow_shadow_candidates_total"
+    others = rate(metric, f"{VERSION}, result", f'{ON},result!="same"')
+    return f"{others} / on ({VERSION}) group_left () {rate(metric, VERSION)}"
 
 
 REQUESTS: dict[str, tuple[Panel, ...]] = {
@@ -97,13 +122,7 @@ REQUESTS: dict[str, tuple[Panel, ...]] = {
             "Time per request, by stage",
             "wait = for a request thread; it grows before anything else when CPUs are short.",
             "s",
-            (
-                (
-                    f"{rate('winnow_stage_duration_seconds_sum', 'stage')}"
-                    f" / {rate('winnow_stage_duration_seconds_count', 'stage')}",
-                    "{{stage}}",
-                ),
-            ),
+            ((mean("winnow_stage_duration_seconds", "stage"), "{{stage}}"),),
             stacked=True,
         ),
         Panel(
@@ -159,9 +178,14 @@ REQUESTS: dict[str, tuple[Panel, ...]] = {
     "Load": (
         Panel(
             "Candidates scored per second",
-            "By model.",
+            "By model and version: a canary's share, and the moment of a new version.",
             "short",
-            ((rate("winnow_scored_candidates_total", "model"), "{{model}}"),),
+            (
+                (
+                    rate("winnow_scored_candidates_total", VERSION),
+                    "{{model}} {{version}}",
+                ),
+            ),
             stacked=True,
         ),
         Panel(
@@ -194,13 +218,7 @@ REQUESTS: dict[str, tuple[Panel, ...]] = {
             "Share of a page that is kept",
             "The mean, by sort mode; a jump means another threshold, model or catalogue.",
             "percentunit",
-            (
-                (
-                    f"{rate('winnow_filter_kept_ratio_sum', 'sort')}"
-                    f" / {rate('winnow_filter_kept_ratio_count', 'sort')}",
-                    "{{sort}}",
-                ),
-            ),
+            ((mean("winnow_filter_kept_ratio", "sort"), "{{sort}}"),),
         ),
         Panel(
             "Pages filtered per second",
@@ -216,7 +234,7 @@ MODELS: dict[str, tuple[Panel, ...]] = {
     "Models": (
         Panel(
             "Versions in service",
-            "1 where every worker of the instance can score with this version.",
+            "Active, canary and shadow: 1 where every worker of the instance can score with it.",
             "none",
             (
                 (
@@ -243,6 +261,74 @@ MODELS: dict[str, tuple[Panel, ...]] = {
             "short",
             ((f"count by (version) (winnow_build_info{{{ON}}})", "{{version}}"),),
             kind="stat",
+        ),
+    ),
+    "Changes of versions": (
+        Panel(
+            "Versions taken on",
+            "By all workers of an instance, as the active version, canary or shadow, or their end.",
+            "short",
+            ((changes("done"), "{{model}} {{role}} on {{instance}}"),),
+        ),
+        Panel(
+            "Versions refused",
+            "The workers went on with what they served; /v1/models says why, in `refused`.",
+            "short",
+            ((changes("refused"), "{{model}} {{role}} on {{instance}}"),),
+        ),
+    ),
+    "Canary": (
+        Panel(
+            "Canary: time to the scores",
+            "From arrival; of the active version and the canary, while there is one.",
+            "s",
+            quantiles(
+                "winnow_canary_scoring_duration_seconds", VERSION, ON, "{{model}} {{version}}"
+            ),
+        ),
+        Panel(
+            "Canary: share of a page that is kept",
+            "The mean, of both versions; each by its own thresholds.",
+            "percentunit",
+            ((mean("winnow_canary_kept_ratio", VERSION), "{{model}} {{version}}"),),
+        ),
+        Panel(
+            "Canary: candidates without a score",
+            "Share of the candidates, of both versions.",
+            "percentunit",
+            ((unscored_by_version(), "{{model}} {{version}}"),),
+        ),
+    ),
+    "Shadow": (
+        Panel(
+            "Shadow: answers per second",
+            "shed: a worker had requests to score; failed: the shadow could not.",
+            "reqps",
+            (
+                (
+                    rate("winnow_shadow_requests_total", f"{VERSION}, result"),
+                    "{{model}} {{version}} {{result}}",
+                ),
+            ),
+            stacked=True,
+        ),
+        Panel(
+            "Shadow: other decisions",
+            "Share of the compared candidates that it alone keeps, removes, scores, or does not.",
+            "percentunit",
+            ((other_decisions(), "{{model}} {{version}} {{result}}"),),
+        ),
+        Panel(
+            "Shadow: difference of scores",
+            "Of an answer: the mean over its candidates, and the greatest, both as means.",
+            "short",
+            (
+                (mean("winnow_shadow_score_difference", VERSION), "{{model}} {{version}} mean"),
+                (
+                    mean("winnow_shadow_greatest_score_difference", VERSION),
+                    "{{model}} {{version}} greatest",
+                ),
+            ),
         ),
     ),
     "Vector sets": (

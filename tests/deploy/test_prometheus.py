@@ -14,11 +14,12 @@ import httpx
 import pytest
 import yaml
 
+from model_store.rollout import Share, set_beside
 from tests.deploy.conftest import DEPLOY, tool
 from tests.deploy.test_rules import PROMETHEUS, WHERE, alerts
-from tests.service.conftest import MODELS, SHOP, Service, free_port, index_shop, start
+from tests.service.conftest import SHOP, Service, free_port, index_shop, start
+from tests.service.rollouts import MODEL, three_versions
 
-MODEL = MODELS[1]
 HAS_DATA_WITHIN_S = 60
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 
@@ -53,8 +54,8 @@ def _configuration(service: Service) -> dict[str, Any]:
 
 
 def _load(service: Service, ids: list[str]) -> None:
-    """A few requests of every kind."""
-    for number in range(3):
+    """A few requests of every kind; the canary has some of the queries."""
+    for number in range(8):
         query = f"red lamp {number}"
         assert service.score(query, [*ids[:50], "nobody"]).status_code == 200
         for sort in ("default", "price", "sale"):
@@ -66,13 +67,16 @@ def _load(service: Service, ids: list[str]) -> None:
 def prometheus(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
-    """Scrapes a service with two workers that is under a little load, and has done so twice."""
+    """Scrapes a service with two workers, a canary and a shadow that is under a little load."""
     program = tool("prometheus", WHERE)
     folder = tmp_path_factory.mktemp("prometheus")
     index_shop(f"lmdb:{folder / 'rows'}", (MODEL,), folder)
     ids = [line.split(",")[0] for line in (SHOP / "products.csv").read_text().splitlines()[1:]]
     with ExitStack() as stack:
-        settings = {"models": MODEL, "workers": "2"}
+        bundles = three_versions(folder)
+        set_beside(bundles, MODEL, "canary", Share(version="2", share=0.5))
+        set_beside(bundles, MODEL, "shadow", Share(version="2"))
+        settings = {"models": MODEL, "workers": "2", "bundles": str(bundles)}
         service = start(stack, folder, f"lmdb:{folder / 'rows'}", settings)
         service.wait_for("/readyz")
         config = folder / "prometheus.yml"
@@ -100,9 +104,11 @@ def _has_data(prometheus: Prometheus) -> bool:
     """Whether two scrapes with failures in them are there, and every rule was recorded since."""
     failures = 'winnow:degraded_responses:ratio_rate5m{reason="missing_product"} > 0'
     try:
-        return all(prometheus.ask(query) for query in (failures, *dict(recorded())))
+        if prometheus.client.get("/-/ready").status_code != 200:
+            return False
     except httpx.TransportError:
         return False  # not listening yet
+    return all(prometheus.ask(query) for query in (failures, *dict(recorded())))
 
 
 def recorded() -> list[tuple[str, str]]:

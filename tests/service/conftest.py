@@ -25,7 +25,7 @@ from vector_store.open import open_store
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 MODELS = ("shop-reprbert", "shop-bert2dnn", "shop-deepdot")
 WINNOW = (sys.executable, "-c", "from cli.main import main; main()")
-READY_WITHIN_S = 60
+READY_WITHIN_S = 180
 
 
 @dataclass(frozen=True)

@@ -57,12 +57,14 @@ def test_every_counter_starts_at_0(lmdb_store: str, start_service: StartService)
     """A series that appears with its first failure has no increase that `rate` could see."""
     service = start_service(lmdb_store, {"models": MODEL, "max_inflight_candidates": "20000"})
     service.wait_for("/readyz")
+    version = service.wait_for("/v1/models").json()["models"][0]["version"]
     text = page(service)
     lines = set(text.splitlines())
     for series in (
         'winnow_degraded_responses_total{endpoint="/filter",reason="store_error"}',
         'winnow_request_duration_seconds_count{code="503",endpoint="/score"}',
-        f'winnow_scored_candidates_total{{model="{MODEL}"}}',
+        f'winnow_model_activations_total{{model="{MODEL}",result="refused",role="active"}}',
+        f'winnow_scored_candidates_total{{model="{MODEL}",version="{version}"}}',
         'winnow_shed_requests_total{endpoint="/score"}',
         'winnow_stage_duration_seconds_count{stage="head"}',
         'winnow_store_failures_total{operation="rows"}',
@@ -137,7 +139,8 @@ def test_gauges_of_a_killed_worker_go_and_counters_stay(
     for _ in range(20):  # each on a connection of its own, so that both workers get some
         body = {"query": "a", "product_ids": ids[:50]}
         httpx.post(f"{service.url}/score", json=body, timeout=30).raise_for_status()
-    series = f'winnow_scored_candidates_total{{model="{MODEL}"}}'
+    version = service.wait_for("/v1/models").json()["models"][0]["version"]
+    series = f'winnow_scored_candidates_total{{model="{MODEL}",version="{version}"}}'
     assert counter(page(service), series) == 1000
     counters = list(folder.glob(f"counter_{victim}.db"))
     os.kill(victim, signal.SIGKILL)

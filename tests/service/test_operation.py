@@ -68,12 +68,15 @@ def test_the_openapi_document_names_every_endpoint_and_error(service: Service) -
     assert service.client.get("/docs").status_code == 200
 
 
-def test_metrics_of_one_request(service: Service, ids: list[str]) -> None:
+def test_metrics_of_one_request(
+    service: Service, ids: list[str], students: dict[str, OnnxStudent]
+) -> None:
+    version = students[MODELS[0]].manifest.version
     before = service.client.get("/metrics").text
     service.score("metrics", [*ids[:9], "nobody"])
     after = service.client.get("/metrics").text
     for series, grown in (
-        (f'winnow_scored_candidates_total{{model="{MODELS[0]}"}}', 9),
+        (f'winnow_scored_candidates_total{{model="{MODELS[0]}",version="{version}"}}', 9),
         ('winnow_unscored_candidates_total{reason="missing_product"}', 1),
         ('winnow_request_duration_seconds_count{code="200",endpoint="/score"}', 1),
         ('winnow_stage_duration_seconds_count{stage="head"}', 1),

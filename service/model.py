@@ -1,0 +1,69 @@
+"""What is served under one name: the active version, a canary and a shadow beside it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from model_store.rollout import Share
+from service.version import Slot, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A version that sees a share of the requests: always the same ones."""
+
+    version: Version
+    share: Share
+
+    def sees(self, key: str) -> bool:
+        """Whether this key is of the share. A greater share has every key of a smaller one.
+
+        Another version has other keys, so that it is not always the same who try what is new.
+        """
+        digest = blake2b(
+            key.encode("utf-8", "surrogatepass"),
+            digest_size=8,
+            key=self.share.version.encode()[:64],
+        ).digest()
+        return int.from_bytes(digest, "little") < self.share.share * 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Everything that is served under one name."""
+
+    name: str
+    active: Version | None
+    unloaded: Slot
+    canary: Beside | None = None
+    shadow: Beside | None = None
+
+    @property
+    def slot(self) -> Slot:
+        """Of the active version; where none could be loaded, the reason."""
+        return self.unloaded if self.active is None else self.active.slot
+
+    def slot_for(self, key: str) -> Slot:
+        """Of the canary if this key is of its share and it is ready, else of the active version."""
+        if self.canary is not None and self.canary.sees(key):
+            slot = self.canary.version.slot
+            if slot.ready:
+                return slot
+        return self.slot
+
+    def versions(self) -> Iterator[Version]:
+        """All that are loaded, each once: one may be canary and shadow."""
+        if self.active is not None:
+            yield self.active
+        if self.canary is not None:
+            yield self.canary.version
+        if self.shadow is not None and not self._same_beside:
+            yield self.shadow.version
+
+    @property
+    def _same_beside(self) -> bool:
+        return (
+            self.canary is not None
+            and self.shadow is not None
+            and self.canary.version is self.shadow.version
+        )
