@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test test-serving test-distilling test-ray lint shop constraints clean system
+.PHONY: train-env demo serve test test-serving test-distilling test-ray soak fuzz lint shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -84,6 +84,13 @@ test-distilling: .venv-train/all system
 
 test-ray: .venv-ray/all
 	RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest tests/on_ray
+
+# Long proofs: the short forms stand among the tests, results in docs/reliability.md.
+soak: .venv/test
+	.venv/bin/python -m loadtest.soak
+
+fuzz: .venv/test system
+	$(ONE_THREAD) .venv/bin/python -m pytest -s tests/fuzz --fuzz-inputs 100000 --fuzz-report .data/fuzz.json
 
 lint: .venv-train/all
 	.venv-train/bin/ruff format --check .

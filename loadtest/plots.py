@@ -48,3 +48,14 @@ def stacked_bars(path: Path, bars: Mapping[str, Mapping[str, float]], y: str) ->
     axes.set(ylabel=y, ylim=(0, 1.05 * max(bottoms.values())))
     axes.legend()
     figure.savefig(path)
+
+
+def over_time(path: Path, latencies: Points, memory: Points) -> None:
+    """Latencies (minute, ms) as dots above memory (minute, MB) as a line, as PNG."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.scatter([at for at, _ in latencies], [ms for _, ms in latencies], s=1, alpha=0.3)
+    above.set(ylabel="latency (ms)", yscale="log")
+    below.plot([at for at, _ in memory], [mb for _, mb in memory])
+    below.set(xlabel="minutes", ylabel="memory (MB)", ylim=(0, None))
+    figure.savefig(path)

@@ -228,7 +228,8 @@ def _native_runs(*, asked: bool) -> bool:
 
 def _read_golden(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: of a damaged archive NumPy leaves the file it has opened open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise BundleDamaged(f"{path.name}: can't be read: {error}") from error

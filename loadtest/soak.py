@@ -1,0 +1,280 @@
+r"""Mixed load for half an hour while versions change: does memory creep, does the tail?
+
+    python -m loadtest.soak [--minutes 30] [--rate 50] [--every-seconds 10] [--out .data/soak]
+
+Starts a service of its own on the shop's rows, with two versions of one student that differ in
+their thresholds, and every few seconds activates the second one or rolls it back, in all workers.
+Requests arrive at a fixed rate and are timed from when they were due. Exit code 1: an answer failed
+or was degraded, a change was refused, the last five minutes' p99 is more than a tenth above that of
+the first five, or memory grew by more than a tenth.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from loadtest.activations import Admin
+from loadtest.client import Client, ServerGone
+from loadtest.commands import CommandFailed, Served, free_port, index, memory_mb, serve
+from loadtest.figures import markdown_table, quantiles, short
+from loadtest.open_loop import Run, Sent, due_times
+from loadtest.traffic import Traffic, read_ids, read_queries
+
+SHOP = Path("examples") / "shop"
+BUNDLES = Path("model_store") / "bundles"
+TOKEN = "a token of this run alone"
+MOST_TAIL, MOST_MEMORY = 1.10, 1.10  # last over first
+_DISTINCT = 3_000  # requests, sent again and again
+_WARM_UP_S = 30.0  # before the clock: caches fill, allocators find their size
+_CONSOLE = Console(stderr=True)
+
+
+@dataclass
+class Watched:
+    """What was seen beside the answers: memory over time, and changes of version."""
+
+    memory: list[tuple[float, float]] = field(default_factory=list)  # seconds, MB of all processes
+    change_s: list[float] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """Figures of a run; first and last are its first and last sixth."""
+
+    minutes: float
+    rate: float
+    requests: int
+    failed: int
+    degraded: int
+    shed: int
+    unsent: int
+    changes: int
+    refused: int
+    p99_first_ms: float
+    p99_last_ms: float
+    memory_first_mb: float
+    memory_last_mb: float
+    memory_slope_mb_per_hour: float
+    memory_slope_error: float  # standard error of the slope
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the run failed; none where it held."""
+        counts = {
+            "failed": self.failed,
+            "degraded": self.degraded,
+            "unsent": self.unsent,
+            "changes refused": self.refused,
+        }
+        wrong = [f"{count} {what}" for what, count in counts.items() if count]
+        if self.p99_last_ms > MOST_TAIL * self.p99_first_ms:
+            wrong.append(f"p99 {self.p99_first_ms} ms at first, {self.p99_last_ms} ms at last")
+        if self.memory_last_mb > MOST_MEMORY * self.memory_first_mb:
+            wrong.append(f"memory {self.memory_first_mb} MB, then {self.memory_last_mb} MB")
+        return wrong
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs it; the exit code."""
+    options = _options(arguments)
+    seconds = options.minutes * 60
+    with _service(options) as (served, admin, other):
+        run = _run(served, options, seconds)
+        watched = _drive(run, served, (admin, other), options, seconds)
+    found = _figures(run, watched, options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "soak.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
+    if find_spec("matplotlib"):
+        _plot(run, watched, options.out / "soak.png")
+    print(_table(found))
+    for line in (*watched.refused[:3], run.first_error):
+        if line:
+            _CONSOLE.print(line, markup=False)
+    if found.problems:
+        _CONSOLE.print(f"missed: {'; '.join(found.problems)}", markup=False)
+    return 1 if found.problems else 0
+
+
+@contextmanager
+def _service(options: argparse.Namespace) -> Iterator[tuple[Served, Admin, str]]:
+    """A service with admin calls, and the version to activate: another one is active."""
+    with tempfile.TemporaryDirectory(prefix="winnow-soak-") as temporary:
+        folder = Path(temporary)
+        bundles, store = folder / "bundles", f"lmdb:{folder / 'rows'}"
+        shutil.copytree(BUNDLES / options.model, bundles / options.model)
+        _CONSOLE.print("a second version, and the rows of both ...")
+        other = _calibrate(options.model, bundles)
+        index(SHOP / "products.csv", options.model, store, bundles)
+        token, port = folder / "token", free_port()
+        token.write_text(TOKEN)
+        settings = {
+            "admin_port": str(port),
+            "admin_token_file": str(token),
+            "row_cache_mb": "16",
+            "query_cache_entries": "1000",
+        }
+        with serve(store, options.model, bundles, options.workers, settings) as served:
+            admin = Admin(f"http://127.0.0.1:{port}", TOKEN, options.model)
+            try:
+                yield served, admin, other
+            finally:
+                admin.close()
+
+
+def _calibrate(model: str, bundles: Path) -> str:
+    """Publishes a version with another scale and other thresholds, on the same rows."""
+    command = [
+        *(sys.executable, "-c", "from cli.main import main; main()", "calibrate", "--json"),
+        *("--model", model, "--bundles", str(bundles), "--default", "recall=0.9"),
+        *("--judgments", str(SHOP / "judgments.valid.csv"), "--bootstrap", "100"),
+        *("--products", str(SHOP / "products.csv")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CommandFailed(f"winnow calibrate: {done.stderr[-2000:]}")
+    published: str = json.loads(done.stdout)["published"]
+    return published
+
+
+def _run(served: Served, options: argparse.Namespace, seconds: float) -> Run:
+    """The schedule, over a list of distinct requests that is sent again and again."""
+    due_s = due_times(options.rate, seconds, "poisson", options.seed)
+    ids, queries = read_ids(SHOP / "products.csv"), read_queries(SHOP / "queries.csv")
+    traffic = Traffic(ids, queries, options.seed)
+    requests = traffic.requests(_DISTINCT, options.candidates, "zipf")
+    with Client(served.url) as client:
+        started = time.monotonic()
+        for request in cycle([*traffic.warm_up(), *requests]):
+            client.post(request.path, request.body)
+            if time.monotonic() - started > _WARM_UP_S:
+                break
+    return Run(served.url, list(islice(cycle(requests), len(due_s))), due_s)
+
+
+def _drive(
+    run: Run,
+    served: Served,
+    change_to: tuple[Admin, str],
+    options: argparse.Namespace,
+    seconds: float,
+) -> Watched:
+    watched, ended = Watched(), threading.Event()
+    admin, other = change_to
+
+    def change() -> None:
+        """Back and forth, until the load has ended."""
+        for turn in range(10**9):
+            if ended.wait(options.every_seconds):
+                return
+            began = time.perf_counter()
+            try:
+                admin.rollback() if turn % 2 else admin.activate(other)
+            except ServerGone as error:
+                watched.refused.append(str(error))
+            watched.change_s.append(time.perf_counter() - began)
+
+    changing = threading.Thread(target=change)
+    with Progress(console=_CONSOLE) as progress:
+        bar = progress.add_task("soaking", total=seconds)
+
+        def on_second(_: Run, elapsed_s: float) -> None:
+            progress.update(bar, completed=elapsed_s)
+            mb = sum(memory_mb(pid)["anonymous"] for pid in {served.pid, *served.workers()})
+            watched.memory.append((elapsed_s, mb))
+
+        changing.start()
+        try:
+            run.drive(options.connections, on_second)
+        finally:
+            ended.set()
+            changing.join()
+    return watched
+
+
+def _figures(run: Run, watched: Watched, options: argparse.Namespace) -> Soaked:
+    outcomes = Counter(sent.outcome for sent in run.sent)
+    sixth = options.minutes * 60 / 6
+    at, mb = np.array(watched.memory).T
+    (slope, _), covariance = np.polyfit(at / 3600, mb, 1, cov=True)
+    return Soaked(
+        minutes=options.minutes,
+        rate=options.rate,
+        requests=len(run.sent),
+        failed=outcomes["failed"],
+        degraded=outcomes["degraded"],
+        shed=outcomes["shed"],
+        unsent=int(options.rate * options.minutes * 60) - len(run.sent),
+        changes=len(watched.change_s),
+        refused=len(watched.refused),
+        p99_first_ms=_p99(run.sent, 0, sixth),
+        p99_last_ms=_p99(run.sent, 5 * sixth, float("inf")),
+        memory_first_mb=round(float(np.median(mb[at < sixth])), 1),
+        memory_last_mb=round(float(np.median(mb[at >= 5 * sixth])), 1),
+        memory_slope_mb_per_hour=round(float(slope), 2),
+        memory_slope_error=round(float(covariance[0, 0] ** 0.5), 2),
+    )
+
+
+def _p99(sent: Sequence[Sent], first_s: float, last_s: float) -> float:
+    return quantiles([each.latency_ms for each in sent if first_s <= each.due_s < last_s])["p99"]
+
+
+def _table(found: Soaked) -> str:
+    slope = f"{short(found.memory_slope_mb_per_hour)} ± {short(found.memory_slope_error)}"
+    return markdown_table(
+        ("", "first sixth", "last sixth"),
+        [
+            ("p99 (ms)", found.p99_first_ms, found.p99_last_ms),
+            ("memory (MB, all processes)", found.memory_first_mb, found.memory_last_mb),
+            ("slope of memory (MB an hour)", "", slope),
+            ("requests; failed, degraded, shed", found.requests, _counts(found)),
+            ("changes of version; refused", found.changes, found.refused),
+        ],
+    )
+
+
+def _counts(found: Soaked) -> str:
+    return f"{found.failed}, {found.degraded}, {found.shed}"
+
+
+def _plot(run: Run, watched: Watched, path: Path) -> None:
+    from loadtest.plots import over_time  # noqa: PLC0415 - matplotlib is optional
+
+    latencies = [(sent.due_s / 60, sent.latency_ms) for sent in run.sent]
+    memory = [(at / 60, mb) for at, mb in watched.memory]
+    over_time(path, latencies, memory)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--rate", type=float, default=50.0, help="requests per second")
+    parser.add_argument("--every-seconds", type=float, default=10.0, help="between two changes")
+    parser.add_argument("--candidates", type=int, default=500)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--model", default="shop-reprbert")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path(".data") / "soak")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
