@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test test-ray lint shop constraints clean system
+.PHONY: train-env demo serve test test-serving test-distilling test-ray lint shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -61,9 +61,18 @@ else
 	@.venv/bin/python examples/shop/demo.py --no-questions
 endif
 
+# Both halves side by side, each shown whole when it is done: hardly a test keeps two cores busy.
 test: .venv/test .venv-train/all system
-	.venv/bin/python -m pytest tests --ignore=tests/distill --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
-	.venv-train/bin/python -m pytest tests/distill tests/export tests/loadtest/test_headlines.py
+	@echo "Testing: some ten minutes; what a half has to say comes when it is done ..."
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-serving test-distilling
+
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+test-serving: .venv/test system
+	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/distill --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
+
+test-distilling: .venv-train/all system
+	$(ONE_THREAD) .venv-train/bin/python -m pytest tests/distill tests/export tests/loadtest/test_headlines.py
 
 # Ray, which is large: labelling and indexing on a local cluster of two workers.
 .venv-ray/all: pyproject.toml constraints.txt $(NATIVE)

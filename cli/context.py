@@ -17,7 +17,9 @@ def context(
     labels: Annotated[
         list[Path] | None, typer.Option(help="labels of --pairs in place of targets")
     ] = None,
-    temperature: Annotated[float, typer.Option(help="labels: divides the teachers' logits")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(help="of both labels: divides the teachers' logits")
+    ] = 1.0,
     hard_column: Annotated[
         str | None, typer.Option(help="of a human label beside the target, carried along")
     ] = None,
@@ -97,7 +99,10 @@ def context(
     edges = given
     if interactions is not None:
         of_edges = PairSource(
-            path=interactions, columns=columns, labels=tuple(interaction_labels or ())
+            path=interactions,
+            columns=columns,
+            labels=tuple(interaction_labels or ()),
+            temperature=temperature if interaction_labels else 1.0,
         )
         edges = read_training_pairs(of_edges)
     graph = Graph(edges, options)

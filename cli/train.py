@@ -174,13 +174,14 @@ def _kind(student: str | None, start: Path | None) -> str:
 
 def _read(source: "PairSource", validation: Path | None) -> "tuple[Pairs, Pairs]":
     """Training and validation pairs."""
-    from distill.training_pairs import read_training_pairs
+    from distill.training_pairs import judged_by_people, read_training_pairs
     from export.pairs import read_pairs, split_by_query
 
     say(f"reading {source.path} ...")
     given = read_training_pairs(source)
     if validation is None:
-        return split_by_query(given)
+        learn, check = split_by_query(given)
+        return learn, judged_by_people(check)
     return given, read_pairs(validation, source.columns)
 
 

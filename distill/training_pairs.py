@@ -75,6 +75,17 @@ def read_training_pairs(source: PairSource) -> Pairs:
     return pairs
 
 
+def judged_by_people(pairs: Pairs) -> Pairs:
+    """Pairs to validate on: those with a human label, which is their target then.
+
+    Without human labels beside the targets, all of them as they are.
+    """
+    if pairs.hard is None:
+        return pairs
+    judged = np.flatnonzero(~np.isnan(pairs.hard))
+    return replace(pairs.take(judged), targets=pairs.hard[judged], hard=None)
+
+
 def check_classes(pairs: Pairs, validation: Pairs, relevant_from: float = 0.5) -> None:
     """Refuses pairs that nothing can be learned from, or validated on.
 
@@ -93,10 +104,12 @@ def check_classes(pairs: Pairs, validation: Pairs, relevant_from: float = 0.5) -
 
 def pairs_facts(pairs: Pairs, validation: Pairs) -> Facts:
     """What a checkpoint says of the pairs it was trained and validated on."""
+    hard = {} if pairs.hard is None else {"hard_pairs": int((~np.isnan(pairs.hard)).sum())}
     return {
         "pairs_file": pairs.source,
         "pairs_sha256": pairs.sha256,
         "pairs": len(pairs),
+        **hard,
         "validation_file": validation.source,
         "validation_sha256": validation.sha256,
         "validation_pairs": len(validation),

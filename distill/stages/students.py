@@ -174,7 +174,7 @@ def _figures(checkpoint: Path) -> Result:
     figures: Result = {}
     for name, fact in (("validation ROC-AUC", "validation_auc"), ("best epoch", "best_epoch")):
         value = facts.get(fact)
-        figures[name] = float(value) if isinstance(value, int | float) else None
+        figures[name] = value if isinstance(value, int | float) else None
     return figures
 
 

@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from model_store.bundle import open_bundle
 from model_store.manifest import Calibration, Manifest
 from model_store.registry import DEFAULT_ROOT, bundle_folder, find
 from model_store.student import OnnxStudent
+from tests.command import winnow
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"
@@ -30,20 +29,6 @@ def bundles(tmp_path: Path) -> Path:
     """A registry of one student."""
     shutil.copytree(DEFAULT_ROOT / NAME, tmp_path / "bundles" / NAME)
     return tmp_path / "bundles"
-
-
-def winnow(*arguments: str, bundles: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs the command; standard output is for machines, standard error for people."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
-    settings = {} if bundles is None else {"WINNOW_BUNDLES": str(bundles)}
-    return subprocess.run(
-        [sys.executable, "-c", "from cli.main import main; main()", *arguments],
-        env={**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 def calibrate(

@@ -20,6 +20,7 @@ from distill.teacher_conversion import convert_teacher
 from distill.teacher_onnx import open_teacher
 from distill.transfer_file import TransferPair, write_pairs
 from export.pairs import Pairs, split_by_query
+from tests.command import winnow
 from tests.distill.learnable import learnable_pairs, write_learner
 
 ROOT = Path(__file__).parents[2]
@@ -64,24 +65,13 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-c", code, "label", *map(str, arguments)]
 
 
-def winnow(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    return subprocess.run(
-        command(*arguments),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
 @pytest.mark.parametrize("kind", ["torch", "int8"])
 def test_labels_are_the_teachers_logits(
     taught: Path, transfer: Path, tmp_path: Path, kind: str
 ) -> None:
     out = tmp_path / "labels" / kind
     ran = winnow(
+        "label",
         *("--teacher", taught / kind, "--pairs", transfer, "--out", out, "--threads", "1"),
         *(("--int8",) if kind == "int8" else ("--device", "cpu")),
         "--json",
@@ -104,7 +94,7 @@ def test_the_command_killed_in_the_middle_goes_on_to_the_same_labels(
     taught: Path, transfer: Path, tmp_path: Path, kind: str
 ) -> None:
     given = ("--teacher", taught / kind, "--pairs", transfer, "--threads", "1")
-    assert winnow(*given, "--out", tmp_path / "whole").returncode == 0
+    assert winnow("label", *given, "--out", tmp_path / "whole").returncode == 0
     out = tmp_path / "killed"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
@@ -117,7 +107,7 @@ def test_the_command_killed_in_the_middle_goes_on_to_the_same_labels(
     assert process.returncode == -signal.SIGKILL
     there = len(list(out.glob("*.npy")))
     assert 1 <= there < 4
-    again = winnow(*given, "--out", out)
+    again = winnow("label", *given, "--out", out)
     assert again.returncode == 0, again.stderr
     assert f"{there * 4096:,} were there" in again.stderr
     names = sorted(path.name for path in out.iterdir())
@@ -132,11 +122,11 @@ def test_errors_are_one_line(taught: Path, transfer: Path, tmp_path: Path) -> No
         (("--teacher", tmp_path, *pairs), "teacher.json: can't be read"),
         (("--teacher", taught / "int8", *pairs, "--title-column", "name"), "no column 'name'"),
     ):
-        ran = winnow(*arguments)
+        ran = winnow("label", *arguments)
         assert ran.returncode == 1
         assert ran.stderr.splitlines()[-1].startswith("error: ") or text in ran.stderr
         assert text in ran.stderr
-    ran = winnow("--teacher", taught / "int8", *pairs, "--ray-workers", "2")
+    ran = winnow("label", "--teacher", taught / "int8", *pairs, "--ray-workers", "2")
     assert ran.returncode == 2
     assert "--ray-workers is for --ray" in ran.stderr
 
@@ -144,6 +134,7 @@ def test_errors_are_one_line(taught: Path, transfer: Path, tmp_path: Path) -> No
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray_it_says_how_to_get_it(taught: Path, transfer: Path, tmp_path: Path) -> None:
     ran = winnow(
+        "label",
         *("--teacher", taught / "int8", "--pairs", transfer, "--out", tmp_path / "labels"),
         *("--ray", "auto"),
     )

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,24 +16,11 @@ from evaluation.judgments import split_of
 from evaluation.metrics import roc_auc
 from export.errors import PairsRefused
 from export.pairs import PairColumns, Pairs
+from tests.command import winnow
 from tests.distill.families import write_encoder
 from tests.distill.learnable import learnable_pairs, write_learner
 
-ROOT = Path(__file__).parents[2]
 GRADES = ("--grades", "1:3", "--relevant-from", "2.33", "--target-column", "relevance")
-
-
-def winnow(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Runs the command; standard output is for machines, standard error for people."""
-    code = "import torch; torch.set_num_threads(1); from cli.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")

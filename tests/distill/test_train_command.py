@@ -13,6 +13,7 @@ from cli.main import app
 from distill.errors import DistillError
 from distill.objectives import Listwise, Pairwise, Pointwise
 from distill.options import TrainOptions
+from evaluation.judgments import split_of
 from export.checkpoint import load_checkpoint
 from export.pairs import Pairs
 
@@ -58,6 +59,10 @@ def test_two_stages(tmp_path: Path, judged: Path) -> None:
     facts = load_checkpoint(tmp_path / "second").training
     assert facts["hard_weight"] == 0.5
     assert facts["start.objective"] == "pairwise"
+    with judged.open(encoding="utf-8", newline="") as file:
+        by_people = [split_of(row["query"]) for row in csv.DictReader(file) if row["people"]]
+    assert facts["hard_pairs"] == by_people.count("train")
+    assert facts["validation_pairs"] == by_people.count("valid")
     assert load_checkpoint(tmp_path / "second").student.kind == "deepdot"
 
 

@@ -43,9 +43,10 @@ BUNDLE = current("shop-reprbert")
 def store(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A namespace with the shop's rows."""
     url = f"{redis_url}?ns=peers"
+    rejects = tmp_path_factory.mktemp("peers") / "rejects.jsonl"
     command = [*WINNOW, "index", str(SHOP / "products.csv"), "--model", "shop-reprbert"]
     subprocess.run(
-        [*command, "--store", url],
+        [*command, "--store", url, "--reject-file", str(rejects)],
         check=True,
         capture_output=True,
         cwd=Path(__file__).parents[2],
