@@ -47,7 +47,7 @@ def learn_catalogue(titles: Sequence[TokenVectors], vocabulary: int) -> Catalogu
     holding = np.bincount(pieces, minlength=vocabulary)
     return Catalogue(
         sentence_mean=sentences.mean(axis=0),
-        sentence_axes=axes / np.maximum(lengths, np.float32(1e-6)),
+        sentence_axes=(axes / np.maximum(lengths, 1e-6)).astype(np.float32),
         token_mean=tokens.mean(axis=1),
         token_axes=np.stack([axes for axes, _ in directions]),
         # As scikit-learn's, so that a piece of no title weighs most.

@@ -110,7 +110,9 @@ class Meaning:
         said = self.catalogue
         mean = vectors.layers[-1].mean(axis=0)
         centred = mean - said.sentence_mean
-        tokens = vectors.layers[:, vectors.own] - said.token_mean[:, np.newaxis]
+        tokens: NDArray[np.float32] = (
+            vectors.layers[:, vectors.own] - said.token_mean[:, np.newaxis]
+        )
         return _Text(
             sentence=tuple(map(_unit, (mean, centred, centred @ said.sentence_axes))),
             tokens=_unit(tokens @ said.token_axes).astype(np.float16),
