@@ -19,7 +19,6 @@ from cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from distill.graded_pairs import Grades
-    from distill.lexical_options import LexicalOptions
     from distill.lexical_teach import TaughtLexical
     from distill.teach import Taught
     from export.pairs import PairColumns, Pairs
@@ -28,7 +27,7 @@ Loss = Literal["pointwise", "ranknet", "listnet", "listmle", "approxndcg"]
 
 # Options that say something of one architecture alone.
 _OF_CROSS_ENCODER = (
-    *("encoder", "loss", "epochs", "batch_size", "learning_rate", "head_learning_rate", "warm_up"),
+    *("loss", "epochs", "batch_size", "learning_rate", "head_learning_rate", "warm_up"),
     *("weight_decay", "layer_decay", "clip", "pair_tokens", "pooling", "head_layers", "dropout"),
     *("keep_best_by", "list_size", "top_grade", "save_every", "device"),
 )
@@ -45,7 +44,10 @@ def teach(
     ] = "cross-encoder",
     encoder: Annotated[
         str | None,
-        typer.Option(help="folder of a BERT-type checkpoint, or OWNER/NAME[@REVISION] on the hub"),
+        typer.Option(
+            help="folder of a BERT-type checkpoint, or OWNER/NAME[@REVISION] on the hub; lexical: "
+            "a sentence encoder whose vectors the trees see too, or none"
+        ),
     ] = None,
     validation: ValidationPairs = None,
     grades: GradeScale = None,
@@ -106,11 +108,13 @@ def teach(
     Of a cross-encoder (--encoder) the best epoch is kept. A run that was stopped goes on when the
     same command is given again, and ends with the same weights. A lexical teacher (--architecture
     lexical) takes seconds, and sees letters where the other sees pieces of words: stacked, they are
-    better than either. Teachers are stacked by giving all of them to `winnow label` and `winnow
-    train`. Needs the extra `train` (torch).
+    better than either. With --encoder it also sees how near the texts are to a sentence encoder,
+    which nothing fine-tunes; that takes milliseconds per distinct text. Teachers are stacked by
+    giving all of them to `winnow label` and `winnow train`. Needs the extra `train` (torch).
     """
     from distill.graded_pairs import parse_grades
     from distill.lexical_options import LexicalOptions
+    from distill.lexical_teach import teach_lexical
     from distill.pretrained import encoder_folder
     from distill.teach import teach as run_teaching
     from distill.teach_options import TeachOptions
@@ -129,7 +133,10 @@ def teach(
         )
         learn, check = _pairs(pairs, validation, columns, scale, encoding)
         titles = _titles(products, title_column, encoding)
-        _tell_lexical(_teach_lexical(learn, check, titles, out, trees, threads), as_json=as_json)
+        near = None if encoder is None else encoder_folder(encoder)
+        with progress_bar() as on_progress:
+            grown = teach_lexical(learn, check, titles, out, trees, on_progress, threads, near)
+        _tell_lexical(grown, as_json=as_json)
         return
     refuse_given(context, _OF_LEXICAL, "--architecture lexical")
     if encoder is None:
@@ -184,20 +191,6 @@ def _titles(products: Path | None, title_column: str, encoding: str) -> list[str
     from distill.texts import read_texts
 
     return [] if products is None else read_texts([products], [title_column], encoding)
-
-
-def _teach_lexical(
-    pairs: "Pairs",
-    validation: "Pairs",
-    titles: list[str],
-    out: Path,
-    options: "LexicalOptions",
-    threads: int | None,
-) -> "TaughtLexical":
-    from distill.lexical_teach import teach_lexical
-
-    with progress_bar() as on_progress:
-        return teach_lexical(pairs, validation, titles, out, options, on_progress, threads)
 
 
 def _tell_lexical(taught: "TaughtLexical", *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ word_latent, character_latent     cosine in the axes (LSA): words that stand in 
 query_axis_0 ... 19, title_axis_0 ... 19
                                   where the text stands on the first axes of its words: what
                                   kind of query or product it is
+...                               those of lexical_meaning.py, where there is an encoder
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.lexical_match import Match, match
+from distill.lexical_meaning import MEANING, Meaning
 from distill.lexical_text import Text, prepared
 from distill.lexical_vectors import SPACES, TermSpace, Vectors, learn_spaces, terms_of
 
@@ -31,18 +33,25 @@ FEATURES = (
 _MOST_TITLES = 200_000  # that spaces are learned from: more tell hardly more of a word's weight
 
 
+def features_of(*, has_encoder: bool) -> tuple[str, ...]:
+    """Names of a teacher's features, by column."""
+    return (*FEATURES, *MEANING) if has_encoder else FEATURES
+
+
 class LexicalFeatures:
     """Features of pairs, in the terms of one catalogue."""
 
-    def __init__(self, spaces: Mapping[str, TermSpace]) -> None:
-        """Takes the spaces of `learn_spaces` or `read_spaces`."""
+    def __init__(self, spaces: Mapping[str, TermSpace], meaning: Meaning | None = None) -> None:
+        """Takes the spaces of `learn_spaces` or `read_spaces`, and what an encoder says."""
         self.spaces = spaces
+        self.meaning = meaning
+        self.names = features_of(has_encoder=meaning is not None)
         # A word of no title says the most: whatever the query wants of it is missing.
         self._unknown_weight = float(spaces["words"].weights.max())
 
     @classmethod
     def learn(cls, titles: Iterable[str]) -> "LexicalFeatures":
-        """Features in the terms of these titles; their order and repetitions decide nothing.
+        """Features of words in the terms of these titles; order and repetitions decide nothing.
 
         Raises:
             TrainingRefused: no title has a word.
@@ -52,15 +61,17 @@ class LexicalFeatures:
         return cls(learn_spaces([prepared(title) for title in distinct[::every]]))
 
     def matrix(self, queries: Sequence[str], titles: Sequence[str]) -> NDArray[np.float32]:
-        """Features of n aligned pairs, float32 [n, len(FEATURES)]; NaN: there is no such number.
+        """Features of n aligned pairs, float32 [n, len(names)]; NaN: there is no such number.
 
         Each distinct text is prepared once. A pair's row does not depend on the other pairs.
         """
         query_texts, query_rows = _distinct(queries)
         title_texts, title_rows = _distinct(titles)
-        matrix = np.empty((len(query_rows), len(FEATURES)), dtype=np.float32)
+        matrix = np.empty((len(query_rows), len(self.names)), dtype=np.float32)
         if not len(matrix):
             return matrix
+        if self.meaning is not None:
+            matrix[:, len(FEATURES) :] = self.meaning.matrix(queries, titles)
         for column, space in enumerate(SPACES):
             asked, offered = (self._vectors(texts, space) for texts in (query_texts, title_texts))
             cosine = asked.terms[query_rows].multiply(offered.terms[title_rows]).sum(axis=1)
@@ -70,7 +81,7 @@ class LexicalFeatures:
             if space == "words":
                 middle = _FIRST_COORDINATE + _COORDINATES
                 matrix[:, _FIRST_COORDINATE:middle] = _coordinates(asked)[query_rows]
-                matrix[:, middle:] = _coordinates(offered)[title_rows]
+                matrix[:, middle : len(FEATURES)] = _coordinates(offered)[title_rows]
         weights = [self._weights(text) for text in query_texts]
         matches = slice(len(_COSINES), _FIRST_COORDINATE)
         for row, (query, title) in enumerate(zip(query_rows, title_rows, strict=True)):

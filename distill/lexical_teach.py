@@ -6,7 +6,7 @@ logit is, and needs no scale. Each model keeps the rounds up to its best ROC-AUC
 pairs. It takes seconds, so nothing is kept of a training that was stopped.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ import sklearn
 from numpy.typing import NDArray
 
 from distill.errors import TrainingRefused
-from distill.lexical_features import FEATURES, LexicalFeatures
+from distill.lexical_features import LexicalFeatures
+from distill.lexical_meaning import Meaning
 from distill.lexical_options import LexicalOptions
 from distill.lexical_teacher import mean_logits, save_lexical_teacher
 from distill.teacher_file import Facts, LexicalTeacherFile
 from distill.texts import texts_sha256
+from distill.token_vectors import TokenEncoder
 from distill.training_pairs import check_classes, pairs_facts
 from distill.transfer_options import OnProgress
 from evaluation.metrics import ndcg, roc_auc
 from export.pairs import Pairs
 
-_CHUNK = 4096  # pairs between two reports of progress
+_CHUNK = 1024  # pairs between two reports of progress
 _ROUNDS_PER_REPORT = 20
 _ROC_AUC, _LOSS = "roc_auc", "cross_entropy"  # as evaluation results are called
 _SAME_ROC_AUC = 1e-4  # a difference that says nothing: thousands of pairs have intervals of 1e-2
@@ -62,6 +64,7 @@ def teach_lexical(
     options: LexicalOptions,
     on_progress: OnProgress,
     threads: int | None = None,
+    encoder: Path | None = None,
 ) -> TaughtLexical:
     """Trains a lexical teacher and writes it to `out`.
 
@@ -75,9 +78,11 @@ def teach_lexical(
         out: folder to write.
         options: see there.
         on_progress: told of features and rounds.
-        threads: of LightGBM; None for every CPU.
+        threads: of LightGBM and the encoder; None for every CPU.
+        encoder: folder of a pretrained one, whose vectors of the texts become features too.
 
     Raises:
+        EncoderRefused: no whole encoder there.
         TrainingRefused: `out` exists, there is nothing to learn or to validate with, or no title
             has a word.
     """
@@ -85,28 +90,44 @@ def teach_lexical(
         raise TrainingRefused(f"{out}: exists already; training never overwrites: name another")
     check_classes(pairs, validation, options.relevant_from)
     titles = sorted({*catalogue, *pairs.titles})
-    on_progress("terms of the catalogue", 0, len(titles))
-    features = LexicalFeatures.learn(titles)
-    on_progress("terms of the catalogue", len(titles), len(titles))
+    features = _features(titles, encoder, threads, on_progress)
     learned = _matrix(features, pairs, "training features", on_progress), _targets(pairs, options)
     matrix = _matrix(features, validation, "validation features", on_progress)
     checked = matrix, _targets(validation, options)
     labels = validation.targets >= options.relevant_from
     boosters, models = [], []
     for number in range(options.models):
-        booster, model = _boosted(learned, checked, labels, options, number, threads, on_progress)
+        booster, model = _boosted(
+            learned, checked, labels, features.names, options, number, threads, on_progress
+        )
         boosters.append(booster)
         models.append(model)
     logits = mean_logits(boosters, matrix, threads or 0)
     auc = roc_auc(labels, logits)
     gain = ndcg(validation.queries, validation.targets.astype(np.float64), logits).value
-    facts = _facts(pairs, validation, titles, options) | {
+    facts = _facts(pairs, validation, titles, options, encoder) | {
         "rounds": ", ".join(str(model.rounds) for model in models),
         "validation_roc_auc": auc,
         "validation_ndcg_at_10": gain,
     }
     trees = [booster.model_to_string() for booster in boosters]
     return TaughtLexical(out, models, auc, gain, save_lexical_teacher(features, trees, facts, out))
+
+
+def _features(
+    titles: list[str], encoder: Path | None, threads: int | None, on_progress: OnProgress
+) -> LexicalFeatures:
+    """Features in the terms of the titles and, where there is one, by the encoder."""
+    on_progress("terms of the catalogue", 0, len(titles))
+    features = LexicalFeatures.learn(titles)
+    on_progress("terms of the catalogue", len(titles), len(titles))
+    if encoder is None:
+        return features
+    # torch comes with it, of which trees on words alone have no need.
+    from distill.token_graph import token_encoder_files  # noqa: PLC0415
+
+    network = TokenEncoder(token_encoder_files(encoder), threads)
+    return LexicalFeatures(features.spaces, Meaning.learn(network, titles, on_progress))
 
 
 def _targets(pairs: Pairs, options: LexicalOptions) -> NDArray[np.float32]:
@@ -119,7 +140,7 @@ def _matrix(
     features: LexicalFeatures, pairs: Pairs, phase: str, on_progress: OnProgress
 ) -> NDArray[np.float32]:
     """Features of the pairs, float32 [n, F]."""
-    matrix = np.empty((len(pairs), len(FEATURES)), dtype=np.float32)
+    matrix = np.empty((len(pairs), len(features.names)), dtype=np.float32)
     on_progress(phase, 0, len(pairs))
     for start in range(0, len(pairs), _CHUNK):
         rows = slice(start, start + _CHUNK)
@@ -132,6 +153,7 @@ def _boosted(
     learned: tuple[NDArray[np.float32], NDArray[np.float32]],
     checked: tuple[NDArray[np.float32], NDArray[np.float32]],
     labels: NDArray[np.bool_],
+    names: Sequence[str],
     options: LexicalOptions,
     number: int,
     threads: int | None,
@@ -143,6 +165,7 @@ def _boosted(
         learned: features [n, F] and targets [n].
         checked: those of the validation pairs.
         labels: relevant or not, of the validation pairs.
+        names: of the features.
         options: see there.
         number: from 0 on.
         threads: None for every CPU.
@@ -165,7 +188,7 @@ def _boosted(
         "num_threads": threads or 0,
         "verbosity": -1,
     }
-    training = lightgbm.Dataset(*learned, feature_name=list(FEATURES), params=told)
+    training = lightgbm.Dataset(*learned, feature_name=list(names), params=told)
     watch = _Watch(f"model {number + 1} of {options.models}", options, on_progress)
     booster = lightgbm.train(
         told,
@@ -211,7 +234,13 @@ class _Watch:
         return int(np.argmin(loss)) + 1
 
 
-def _facts(pairs: Pairs, validation: Pairs, titles: list[str], options: LexicalOptions) -> Facts:
+def _facts(
+    pairs: Pairs,
+    validation: Pairs,
+    titles: list[str],
+    options: LexicalOptions,
+    encoder: Path | None,
+) -> Facts:
     return (
         options.deciding
         | pairs_facts(pairs, validation)
@@ -222,4 +251,14 @@ def _facts(pairs: Pairs, validation: Pairs, titles: list[str], options: LexicalO
             "rapidfuzz": rapidfuzz.__version__,
             "scikit-learn": sklearn.__version__,
         }
+        | _encoder_facts(encoder)
     )
+
+
+def _encoder_facts(encoder: Path | None) -> Facts:
+    """Nothing of trees on words alone: their teacher.json says what it has always said."""
+    if encoder is None:
+        return {}
+    from distill.pretrained import encoder_sha256  # noqa: PLC0415 (torch comes with it)
+
+    return {"encoder": encoder.name, "encoder_sha256": encoder_sha256(encoder)}

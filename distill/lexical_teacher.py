@@ -2,6 +2,8 @@
 
 model-0.txt, model-1.txt ...   trees, in LightGBM's text format
 vocabulary.json, vectors.npz   the terms of the catalogue (lexical_vectors.py)
+meaning.npz, encoder.onnx, encoder_tokenizer.json
+                               where it has an encoder (lexical_catalogue.py, token_vectors.py)
 teacher.json                   features by column, sha256 of the files above, facts of the training;
                                written last
 
@@ -18,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.errors import TeacherRefused
-from distill.lexical_features import FEATURES, LexicalFeatures
+from distill.lexical_catalogue import MEANING_FILE, read_catalogue, write_catalogue
+from distill.lexical_features import LexicalFeatures, features_of
+from distill.lexical_meaning import Meaning
 from distill.lexical_vectors import VECTORS_FILE, VOCABULARY_FILE, read_spaces, write_spaces
 from distill.teacher_file import (
     TEACHER_FILE,
@@ -27,7 +31,11 @@ from distill.teacher_file import (
     read_teacher_file,
     write_teacher_file,
 )
+from distill.token_vectors import ENCODER_FILES, TokenEncoder
 from model_store.digest import file_sha256
+
+_FILES = (VOCABULARY_FILE, VECTORS_FILE)
+_FILES_OF_ENCODER = (MEANING_FILE, *ENCODER_FILES)
 
 
 class LexicalTeacher:
@@ -57,8 +65,9 @@ class LexicalTeacher:
         description = read_teacher_file(folder / TEACHER_FILE, LexicalTeacherFile)
         _check_features(description, folder)
         _check_files(description, folder)
-        features = LexicalFeatures(read_spaces(folder))
-        models = [_read_model(folder / name) for name in description.models]
+        meaning = _read_meaning(folder, threads) if _has_encoder(description) else None
+        features = LexicalFeatures(read_spaces(folder), meaning)
+        models = [_read_model(folder / name, len(features.names)) for name in description.models]
         return cls(features, models, description, threads)
 
     def logits(self, queries: Sequence[str], titles: Sequence[str]) -> NDArray[np.float32]:
@@ -95,11 +104,15 @@ def save_lexical_teacher(
     names = tuple(f"model-{number}.txt" for number in range(len(models)))
     for name, trees in zip(names, models, strict=True):
         (folder / name).write_text(trees, encoding="utf-8", newline="\n")
-    decide = sorted((*names, VOCABULARY_FILE, VECTORS_FILE))
+    if features.meaning is not None:
+        write_catalogue(features.meaning.catalogue, folder)
+        for name, content in features.meaning.encoder.files.items():
+            (folder / name).write_bytes(content)
+    decide = (*names, *_FILES, *(_FILES_OF_ENCODER if features.meaning is not None else ()))
     description = LexicalTeacherFile(
-        features=FEATURES,
+        features=features.names,
         models=names,
-        files={name: file_sha256(folder / name) for name in decide},
+        files={name: file_sha256(folder / name) for name in sorted(decide)},
         training=training,
     )
     write_teacher_file(description, folder)
@@ -113,10 +126,24 @@ def _sha256(description: LexicalTeacherFile) -> str:
     return hashlib.sha256(decides.encode()).hexdigest()
 
 
+def _has_encoder(description: LexicalTeacherFile) -> bool:
+    return MEANING_FILE in description.files
+
+
+def _read_meaning(folder: Path, threads: int | None) -> Meaning:
+    content = {name: (folder / name).read_bytes() for name in ENCODER_FILES}
+    try:
+        encoder = TokenEncoder(content, threads)
+    except TeacherRefused as error:
+        raise TeacherRefused(f"{folder}: {error}") from error
+    return Meaning(encoder, read_catalogue(folder))
+
+
 def _check_features(description: LexicalTeacherFile, folder: Path) -> None:
-    if description.features == FEATURES:
+    known = features_of(has_encoder=_has_encoder(description))
+    if description.features == known:
         return
-    theirs, ours = set(description.features), set(FEATURES)
+    theirs, ours = set(description.features), set(known)
     raise TeacherRefused(
         f"{folder}: trained on other features than this version has (it has {len(theirs - ours)} "
         f"unknown ones {sorted(theirs - ours)[:3]}, lacks {len(ours - theirs)} "
@@ -126,7 +153,9 @@ def _check_features(description: LexicalTeacherFile, folder: Path) -> None:
 
 def _check_files(description: LexicalTeacherFile, folder: Path) -> None:
     """Before anything is parsed: of half a file of trees LightGBM may make half a model."""
-    needed = {*description.models, VOCABULARY_FILE, VECTORS_FILE}
+    needed = {*description.models, *_FILES}
+    if _has_encoder(description):
+        needed |= {*_FILES_OF_ENCODER}
     if needed != set(description.files):
         raise TeacherRefused(
             f"{folder / TEACHER_FILE}: files: expected {', '.join(sorted(needed))}, got "
@@ -144,13 +173,13 @@ def _check_files(description: LexicalTeacherFile, folder: Path) -> None:
             )
 
 
-def _read_model(path: Path) -> lightgbm.Booster:
+def _read_model(path: Path, features: int) -> lightgbm.Booster:
     try:
         model = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
     except (OSError, ValueError, lightgbm.basic.LightGBMError) as error:
         raise TeacherRefused(f"{path}: not trees of LightGBM: {error}") from error
-    if model.num_feature() != len(FEATURES):
+    if model.num_feature() != features:
         raise TeacherRefused(
-            f"{path}: expected trees over {len(FEATURES)} features, got {model.num_feature()}"
+            f"{path}: expected trees over {features} features, got {model.num_feature()}"
         )
     return model

@@ -59,8 +59,8 @@ class PretrainTable(Table):
 
 
 class TeacherTable(Table):
-    """A cross-encoder fine-tuned from `encoder`, or a lexical teacher, which starts from nothing;
-    or one of either that lies in `folder` already.
+    """A cross-encoder fine-tuned from `encoder`; or a lexical teacher, which starts from nothing,
+    but may see the vectors of one; or a teacher of either kind that lies in `folder` already.
     """
 
     name: Name
@@ -73,15 +73,14 @@ class TeacherTable(Table):
 
     @property
     def is_lexical(self) -> bool:
-        """Whether it is labelled with as it is: no encoder in it, and no graph to make of it."""
+        """Whether it is labelled with as it is: there is no graph to make of it."""
         return self.architecture == "lexical"
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.is_lexical and self.encoder is not None:
-            raise ValueError(f"encoder: a lexical teacher has none, got {self.encoder!r}")
-        if not self.is_lexical and (self.encoder is None) == (self.folder is None):
-            raise ValueError("expected either encoder (to fine-tune), or folder (a teacher)")
+        sources = (self.encoder is not None) + (self.folder is not None)
+        if sources > 1 or (sources == 0 and not self.is_lexical):
+            raise ValueError("expected either encoder (to learn with), or folder (a teacher)")
         told = self.options != TeachOptions() or self.lexical != LexicalOptions()
         if self.folder is not None and told:
             raise ValueError(f"folder: {self.folder} is trained already: leave out all options")

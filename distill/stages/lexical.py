@@ -15,6 +15,7 @@ from export.pairs import read_pairs
 
 def lexical_stage(run: RecipeRun, table: TeacherTable) -> Stage:
     """Trees on the judged training pairs, in the terms of every title of the catalogue."""
+    encoder = None if table.encoder is None else run.encoder(table.encoder)
     out, seed = run.teacher(table.name), run.recipe.seed_of(table)
 
     def write(on_progress: OnProgress) -> None:
@@ -24,7 +25,7 @@ def lexical_stage(run: RecipeRun, table: TeacherTable) -> Stage:
         run.data.check_unseen(train.queries, "judged training pairs")
         options = replace(table.lexical, seed=seed, relevant_from=run.data.relevant_target())
         titles = run.data.products.titles
-        teach_lexical(train, valid, titles, out, options, on_progress, run.threads)
+        teach_lexical(train, valid, titles, out, options, on_progress, run.threads, encoder)
 
     def result() -> Result:
         facts = read_teacher_file(out / TEACHER_FILE, LexicalTeacherFile).training
@@ -40,6 +41,7 @@ def lexical_stage(run: RecipeRun, table: TeacherTable) -> Stage:
         options={**data_options(run), **asdict(table.lexical), "seed": seed},
         inputs={
             **data_inputs(run),
+            **({} if encoder is None else {"the encoder": encoder}),
             "training judgements": run.judged("train"),
             "validation judgements": run.judged("valid"),
         },

@@ -155,12 +155,34 @@ def test_an_option_of_it_takes_its_stages_alone_again(tmp_path: Path) -> None:
     assert other == ["teacher:words"]
 
 
+def test_an_encoder_is_an_input_of_its_stage(tmp_path: Path) -> None:
+    """Of a recipe that names none, the stages are what they were."""
+    recipe = RECIPE.replace("[transfer]", f"{WORDS}\n[transfer]")
+    inputs = []
+    for text in (recipe, recipe.replace("rounds = 40", 'encoder = "new:small"')):
+        run = _run(write_tiny(tmp_path, text))
+        stage = next(each for each in stages(run) if each.title == "teacher:words")
+        inputs.append(set(stage.inputs))
+    assert inputs[1] - inputs[0] == {"the encoder"}
+
+
+def test_teach_takes_an_encoder(judged: Path, encoder_folder: Path, tmp_path: Path) -> None:
+    told = ("--grades", "1:3", "--target-column", "relevance", "--encoder", encoder_folder)
+    out = tmp_path / "words"
+    done = winnow(
+        *("teach", "--architecture", "lexical", "--pairs", judged, "--out", out), *told, *QUICK
+    )
+    assert done.exit_code == 0, done.stderr
+    assert "sentence_cosine" in LexicalTeacher.load(out, 1).description.features
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         (("rounds = 40", "epochs = 3"), "teacher 'words': epochs: unknown key"),
         (("rounds = 40", "rounds = 0"), "teacher 'words': rounds: expected at least 1, got 0"),
-        (("rounds = 40", 'encoder = "new:small"'), "a lexical teacher has none, got 'new:small'"),
+        (("rounds = 40", 'encoder = "new:other"'), "that the recipe makes before (new:small), got"),
+        (("models = 2\nrounds = 40", 'encoder = "new:small"\nfolder = "x"'), "either encoder (to"),
         (("rounds = 40", 'folder = "x"'), "x is trained already: leave out all options"),
         (('"lexical"', '"trees"'), "architecture: expected 'cross-encoder' or 'lexical'"),
         (('encoder = "teacher:cross"', 'encoder = "teacher:words"'), "got 'teacher:words'"),
