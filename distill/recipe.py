@@ -10,7 +10,8 @@ Tables as they stand in the file, in the order in which they are followed:
     [transfer]          the pairs that teachers label
     [wide]              more pairs, which students label for other students; else [transfer]'s
     [labels]            how teachers label
-    [[student]]         one to train, with its fine_tune, context and labels_alone
+    [[student]]         one to train, with its fine_tune, context and labels_alone; without any,
+                        teachers are compared
     [calibrate] [publish] [report]
 
 data_table.py and recipe_tables.py have the keys of each, recipe_file.py reads the file.
@@ -51,7 +52,7 @@ class Recipe(Table):
     transfer: Transfer = Transfer()
     wide: Transfer | None = None
     labels: Labels = Labels()
-    student: Annotated[tuple[StudentTable, ...], Field(min_length=1)]
+    student: tuple[StudentTable, ...] = ()
     calibrate: Calibrate = Calibrate()
     publish: Publish = Publish()
     report: Report = Report()

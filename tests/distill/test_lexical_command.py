@@ -142,6 +142,16 @@ def test_a_recipe_labels_with_it_as_it_is(tmp_path: Path) -> None:
     assert every["labels:words"].result()["pairs"]
 
 
+def test_teachers_are_compared_without_a_student(tmp_path: Path) -> None:
+    recipe = RECIPE[: RECIPE.index("[[teacher]]")] + WORDS + WORDS.replace("words", "letters")
+    stacked = '[report]\nresamples = 100\nstacks = { both = ["words", "letters"] }\n'
+    run = _run(write_tiny(tmp_path, f"{recipe}[transfer]\npseudo_queries = 10\n{stacked}"))
+    taken = {each.stage.title: each.result for each in follow(run, None, _Silence())}
+    assert not [title for title in taken if title.startswith(("labels", "student", "publish"))]
+    report = json.loads((run.at("report-tiny") / "report.json").read_text(encoding="utf-8"))
+    assert {"words", "letters", "both"} <= {each["scorer"] for each in report["scorers"]}
+
+
 def test_an_option_of_it_takes_its_stages_alone_again(tmp_path: Path) -> None:
     recipe = RECIPE.replace("[transfer]", f"{WORDS}\n[transfer]")
     before = {

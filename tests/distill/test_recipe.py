@@ -237,7 +237,10 @@ WRONG = {
     ),
     "a name that is no folder": (SMALL.replace('"bag"', '"../bag"'), r"name: string should match"),
     "a date": (SMALL + "temperature = 2026-11-21", r"expected no dates and times"),
-    "no student": (SMALL[: SMALL.index("[[student]]")], r"student: missing"),
+    "no teacher": (
+        SMALL[: SMALL.index("[[teacher]]")] + SMALL[SMALL.index("[[student]]") :],
+        r"teacher: missing",
+    ),
     "a student that is no table": (
         SMALL[: SMALL.index("[[student]]")] + '[student]\nname = "bag"',
         r"student: expected tables \[\[student\]\]",
