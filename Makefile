@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test test-serving test-distilling test-ray soak fuzz lint shop constraints clean system
+.PHONY: train-env demo serve test test-serving test-distilling test-ray soak fuzz lint sbom audit shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -98,6 +98,24 @@ lint: .venv-train/all
 	.venv-train/bin/mypy
 	.venv-train/bin/lint-imports
 
+# What serving and indexing install and nothing else, as in the image.
+.venv-bill/core: .venv/test
+	@$(PYTHON) -m venv --clear --without-pip .venv-bill
+	@.venv/bin/pip --python .venv-bill/bin/python install $(PIP_FLAGS) -c constraints.txt .
+	@touch $@
+
+# The bill of materials (CycloneDX), from what was installed rather than from what is asked for.
+sbom: .venv-bill/core
+	@mkdir -p build
+	.venv/bin/cyclonedx-py environment .venv-bill/bin/python --pyproject pyproject.toml --output-reproducible --no-validate --of JSON -o build/sbom.json
+
+# Known holes in it, as PyPI knows them: needs the network.
+audit: .venv-bill/core
+	@mkdir -p build
+	@.venv/bin/pip --python .venv-bill/bin/python freeze --exclude winnow-relevance >build/pins.txt
+	@# Strict: a package that the service does not know is no package without holes.
+	.venv/bin/pip-audit --strict --no-deps --disable-pip -r build/pins.txt
+
 # The shop's students, distilled as its recipe says and published to model_store/bundles.
 shop: .venv-train/all
 	.venv-train/bin/winnow distill examples/shop/distill.toml
@@ -110,4 +128,4 @@ constraints:
 	rm -rf .venv-constraints
 
 clean:
-	rm -rf .venv .venv-ray .venv-train .data build dist
+	rm -rf .venv .venv-bill .venv-ray .venv-train .data build dist

@@ -44,7 +44,7 @@ class BareRedis:
         parsed = parse_redis_url(url)
         self._header = header
         self._keys = RedisKeys(parsed.namespace)
-        self._redis = redis.Redis.from_url(parsed.connect)
+        self._redis = redis.Redis.from_url(parsed.connect, credential_provider=parsed.login)
         try:
             server = cast(dict[str, object], self._redis.info("server"))
         except redis.RedisError as error:

@@ -48,6 +48,9 @@ def evaluate(
     url: Annotated[
         str | None, typer.Option(help="score through this running service, by product id")
     ] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(exists=True, help="file with the API key of that service")
+    ] = None,
     products: ProductsPath = None,
     bundles: Bundles = DEFAULT_ROOT,
     relevant_from: RelevantFrom = 2.0,
@@ -131,6 +134,7 @@ def evaluate(
     file = JudgedFile(judgments, products, relevant_from, encoding, columns)
     every = file.read()
     judged = every.of_split(split) if split else every
+    api_key = None if api_key_file is None else api_key_file.read_text(encoding="utf-8").strip()
     # Files are read before the student scores: a bad one should not cost minutes.
     scorers = given_scorers(judged, teacher_scores, others)
     scorers += baseline_scorers(lexical, every, judged, file)
@@ -146,7 +150,7 @@ def evaluate(
     scores, chosen = (
         (torch_scores(checkpoint, judged), 0.5)
         if checkpoint is not None
-        else served_scores(model or "", bundles, url, precision, judged)
+        else served_scores(model or "", bundles, url, precision, judged, api_key)
     )
     if save_scores is not None:
         write_scores(save_scores, scores)

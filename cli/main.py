@@ -18,6 +18,7 @@ from cli import (
     evaluate,
     export,
     index,
+    keys,
     label,
     models,
     pretrain,
@@ -54,6 +55,7 @@ app.add_typer(models.app, name="models")
 app.command()(index.index)
 app.add_typer(sets.app, name="sets")
 app.command()(serve.serve)
+app.add_typer(keys.app, name="keys")
 app.command()(bench.bench)
 app.command()(evaluate.evaluate)
 app.command()(calibrate.calibrate)

@@ -29,7 +29,12 @@ TEACHER = "teacher"
 
 
 def served_scores(
-    model: str, bundles: Path, url: str | None, precision: Precision | None, judged: "Judgments"
+    model: str,
+    bundles: Path,
+    url: str | None,
+    precision: Precision | None,
+    judged: "Judgments",
+    api_key: str | None,
 ) -> "tuple[NDArray[np.float32], float]":
     """Scores through a bundle or a service, and the default sort's threshold."""
     from evaluation.scoring import bundle_scores, service_scores, service_threshold
@@ -38,7 +43,10 @@ def served_scores(
     name, _, version = model.partition("@")
     if url:
         with progress_bar() as on_progress:
-            return service_scores(url, name, judged, on_progress), service_threshold(url, name)
+            return (
+                service_scores(url, name, judged, on_progress, api_key),
+                service_threshold(url, name, api_key),
+            )
     student = OnnxStudent.load(
         bundle_folder(bundles, name, version or None),
         threads=cpu_threads(),

@@ -70,6 +70,7 @@ def _run() -> None:
     from vector_store.open import open_store
 
     settings = read_settings()
+    _say_who_may_ask(settings)
     plan = active_plan(settings, 1)
     # A bundle that can't be served stops here, once, and not in each restarted worker.
     for name, rollout in plan.models.items():
@@ -91,6 +92,16 @@ def _run() -> None:
         coordinator.close()
 
 
+def _say_who_may_ask(settings: "Settings") -> None:
+    from service.key_file import read_keys
+
+    path = settings.api_keys_file
+    if path is None:
+        say("no API keys (WINNOW_API_KEYS_FILE): whoever reaches the port is answered")
+    else:
+        say(f"API keys: {', '.join(key.name for key in read_keys(path))}")
+
+
 def _serve(settings: "Settings") -> None:
     import uvicorn
 
@@ -105,6 +116,9 @@ def _serve(settings: "Settings") -> None:
         port=settings.port,
         workers=settings.workers,
         access_log=False,
+        http="service.connection:Connection",
+        ws="none",
+        timeout_keep_alive=settings.idle_timeout_s,
         server_header=False,
         proxy_headers=False,  # nothing here asks who the client is
         log_level="warning",

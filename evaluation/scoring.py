@@ -58,7 +58,11 @@ def raw_scores(
 
 
 def service_scores(
-    url: str, model: str, judgments: Judgments, on_progress: OnProgress
+    url: str,
+    model: str,
+    judgments: Judgments,
+    on_progress: OnProgress,
+    api_key: str | None = None,
 ) -> NDArray[np.float32]:
     """Calibrated scores float32 [n] of n judged pairs from `POST /score`; NaN = not scored.
 
@@ -69,7 +73,7 @@ def service_scores(
         raise EvaluationError("a service scores product ids, but the judgements have none")
     scores = np.empty(len(judgments), dtype=np.float32)
     by_query = _by_query(judgments.queries)
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=60, headers=_login(api_key)) as client:
         for done, (query, pairs) in enumerate(by_query.items(), start=1):
             for start in range(0, len(pairs), _CANDIDATES):
                 part = pairs[start : start + _CANDIDATES]
@@ -79,22 +83,28 @@ def service_scores(
     return scores
 
 
-def service_threshold(url: str, model: str) -> float:
+def service_threshold(url: str, model: str, api_key: str | None = None) -> float:
     """The default sort's threshold of a model that the service has.
 
     Raises:
-        EvaluationError: the service does not answer, or does not serve that model.
+        EvaluationError: the service does not answer, wants a key, or does not serve that model.
     """
     try:
-        answer = httpx.get(f"{url}/v1/models", timeout=60)
+        answer = httpx.get(f"{url}/v1/models", timeout=60, headers=_login(api_key))
     except httpx.TransportError as error:
         raise EvaluationError(f"{url}: no answer: {error}") from error
+    if answer.status_code == 401:
+        raise EvaluationError(f"{url}: expected a good API key: --api-key-file FILE")
     statuses = answer.json().get("models", []) if answer.status_code == 200 else []
     for status in statuses:
         if status["name"] == model and status["thresholds"]:
             return float(status["thresholds"]["default"])
     served = ", ".join(status["name"] for status in statuses) or "none"
     raise EvaluationError(f"{url}: expected a loaded model {model!r}, it serves {served}")
+
+
+def _login(api_key: str | None) -> dict[str, str]:
+    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
 
 def _request(

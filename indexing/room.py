@@ -98,7 +98,10 @@ def _redis_room(url: str, timeout_ms: int) -> Room:
     if parsed.nodes:
         return _cluster_room(parsed, timeout_ms)
     client = redis.Redis.from_url(
-        parsed.connect, socket_timeout=seconds, socket_connect_timeout=seconds
+        parsed.connect,
+        credential_provider=parsed.login,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
     )
     try:
         return _server_room(client)

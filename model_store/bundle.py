@@ -26,6 +26,7 @@ from model_store.manifest import (
 
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
+_MOST_MANIFEST_BYTES = 4 * 2**20
 _UNSEALED = "0" * 64
 
 
@@ -116,6 +117,11 @@ def open_bundle(folder: Path) -> Bundle:
     """
     path = folder / MANIFEST_FILE
     try:
+        if path.is_symlink() or path.stat().st_size > _MOST_MANIFEST_BYTES:
+            raise BundleDamaged(
+                f"{folder.name}/{MANIFEST_FILE}: expected a file of its own of at most "
+                f"{_MOST_MANIFEST_BYTES} bytes. Publish the bundle again."
+            )
         text = path.read_bytes()
     except FileNotFoundError as error:
         raise BundleNotFound(f"{folder.name}: no {MANIFEST_FILE} there, so no bundle") from error

@@ -9,7 +9,6 @@ student's head is made of is decided at export; nothing here knows a student by 
 """
 
 import ctypes
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import BundleDamaged
+from model_store.npz import read_npz
 from native.library import load
 
 HeadKind = Literal["mlp", "interaction"]
@@ -147,9 +147,8 @@ def read_head(path: Path) -> HeadWeights:
     Raises:
         BundleDamaged: the file is no such thing.
     """
+    arrays = read_npz(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
         count, vectors, width = (int(value) for value in arrays["shape"])
         layers = tuple(
             HeadLayer(arrays[f"weights{i}"], arrays[f"scale{i}"], arrays[f"bias{i}"])
@@ -169,7 +168,7 @@ def read_head(path: Path) -> HeadWeights:
         if kind != head.kind:
             raise ValueError(f"expected kind mlp or interaction, got {kind!r}")  # noqa: TRY301
         _check(head)
-    except (OSError, EOFError, KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, IndexError) as error:
         raise BundleDamaged(
             f"{path.name}: expected the weights of a head kernel: {error}"
         ) from error

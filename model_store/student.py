@@ -4,7 +4,6 @@ Query and product graph run on ONNX Runtime; so does the head, or else its fused
 """
 
 import logging
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -19,6 +18,7 @@ from model_store.calibration import calibrated
 from model_store.errors import BundleDamaged, BundleRefused
 from model_store.head_kernel import HeadKernel, KernelPath, fast_path, kernel_paths, read_head
 from model_store.manifest import TILE, GraphName, Manifest, Precision
+from model_store.npz import read_npz
 from model_store.tokenizer import Tokenizer, open_tokenizer
 
 log = logging.getLogger("winnow.student")
@@ -165,7 +165,7 @@ class OnnxStudent:
             BundleDamaged: golden.npz can't be read.
             BundleRefused: a graph's output is not finite or differs by more than the tolerance.
         """
-        golden = _read_golden(self._folder / GOLDEN_FILE)
+        golden = read_npz(self._folder / GOLDEN_FILE)
         query_texts, product_texts = (
             golden[f"{side}_texts"].tolist() for side in ("query", "product")
         )
@@ -224,12 +224,3 @@ class OnnxStudent:
 def _native_runs(*, asked: bool) -> bool:
     """Whether the fused head is used here: where it is fast, or where it was asked for by name."""
     return fast_path() is not None or (asked and bool(kernel_paths()))
-
-
-def _read_golden(path: Path) -> dict[str, NDArray[np.generic]]:
-    try:
-        # Opened here: of a damaged archive NumPy leaves the file it has opened open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleDamaged(f"{path.name}: can't be read: {error}") from error

@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from service import metrics
 from service.cpus import available_cpus
 from service.errors import NotReady
+from service.exposition import exposition
 from service.model import Beside, Model
 from service.routes import PROBLEM
 from service.schemas import BesideStatus, Health, Info, Models, ModelStatus, RefusedVersion
@@ -53,7 +53,8 @@ async def get_info(request: Request) -> Info:
     limits = (
         *("max_candidates", "max_inflight_candidates", "max_body_bytes", "max_query_chars"),
         *("deadline_ms", "store_timeout_ms", "store_refresh_ms", "query_cache_entries"),
-        *("row_cache_mb", "head_tile"),
+        *("row_cache_mb", "head_tile", "max_header_bytes", "max_connections"),
+        *("client_timeout_s", "idle_timeout_s"),
     )
     return Info(
         version=version("winnow-relevance"),
@@ -77,7 +78,7 @@ async def get_info(request: Request) -> Info:
 async def get_metrics(request: Request) -> Response:
     """Prometheus text format."""
     worker: Worker = request.app.state.worker
-    text = await worker.off_loop(metrics.exposition)
+    text = await worker.off_loop(exposition)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -6,7 +6,8 @@ They are answered by the process of `winnow serve`, which knows all workers; no 
 import hmac
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import orjson
@@ -25,16 +26,16 @@ from model_store.manifest import Version
 from model_store.registry import find
 from model_store.rollout import BesideRole, Rollout, Share
 from service.bodies import read_body, refusal
+from service.connection import STATE, Connection, Limits
 from service.coordinator import ChangeRefused, Coordinator
 from service.errors import (
     ServiceError,
-    Unauthorized,
     UnknownModel,
     UnknownVersion,
     VersionRefused,
-    problem,
     problem_response,
 )
+from service.guard import unauthorized
 from service.problems import internal_problem, service_problem
 from service.settings import Settings, SettingsError
 
@@ -145,11 +146,8 @@ class BearerToken:
         if scope["type"] == "http":
             got = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
             if not hmac.compare_digest(got, self._expected):
-                response = problem(
-                    Unauthorized("expected Authorization: Bearer with the admin token")
-                )
-                response.headers["WWW-Authenticate"] = "Bearer"
-                await response(scope, receive, send)
+                detail = "expected Authorization: Bearer with the admin token"
+                await unauthorized(detail, given=bool(got))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -176,7 +174,8 @@ class AdminServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            lifespan="off",
+            http=Connection,
+            ws="none",
             log_level="warning",
         )
         self._server = uvicorn.Server(config)
@@ -196,7 +195,13 @@ def admin_app(settings: Settings, coordinator: Coordinator, token: str) -> ASGIA
     """The application of the admin port."""
     calls = Calls(settings, coordinator)
     model = "/v1/models/{name}"
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Limits]]:
+        yield {STATE: Limits.of(settings)}
+
     app = Starlette(
+        lifespan=lifespan,
         routes=[
             Route("/v1/models", calls.get_models, methods=["GET"]),
             Route(f"{model}/activate", calls.post_activate, methods=["POST"]),

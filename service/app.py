@@ -17,7 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import about, metrics
+from service.connection import STATE, Limits
 from service.errors import ServiceError, problem
+from service.guard import KeyGuard
 from service.problems import http_problem, internal_problem, service_problem
 from service.routes import post_filter, post_score, router
 from service.settings import Settings, read_settings
@@ -32,12 +34,13 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     Raises:
         SettingsError, ModelStoreError, StoreError: it could not serve with these settings.
     """
-    worker = Worker(settings or read_settings())
+    settings = settings or read_settings()
+    worker = Worker(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Limits]]:
         async with worker.running():
-            yield
+            yield {STATE: Limits.of(settings)}
 
     app = FastAPI(
         title="Winnow",
@@ -52,7 +55,10 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(ServiceError, service_problem)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(Exception, internal_problem)
-    return RequestMetrics(Front(app))
+    front: ASGIApp = Front(app)
+    if worker.keyring is not None:
+        front = KeyGuard(front, worker.keyring)
+    return RequestMetrics(front)
 
 
 class Front:

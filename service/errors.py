@@ -2,7 +2,7 @@
 
 ServiceError
  +-- MalformedJson         400  the body is no JSON
- +-- Unauthorized          401  an admin call without the admin token
+ +-- Unauthorized          401  no good API key, or an admin call without the admin token
  +-- UnknownModel          404  names the models there are
  +-- UnknownVersion        404  an admin call; names the versions there are
  +-- VersionRefused        409  an admin call; what was served before goes on
@@ -52,7 +52,7 @@ class UnknownModel(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """An admin call without the bearer token."""
+    """A request without a good API key, or an admin call without the admin token."""
 
     status, title = 401, "Unauthorized"
 

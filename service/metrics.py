@@ -1,28 +1,13 @@
-"""Prometheus metrics: base units, no ids or queries in labels, summed over worker processes.
-
-With several workers, `winnow serve` points PROMETHEUS_MULTIPROC_DIR at a fresh folder before any of
-them starts; each scrape then adds up all workers' files.
-"""
+"""Prometheus metrics: base units, no ids or queries in labels. exposition.py shows them."""
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from importlib.metadata import version as installed
 from itertools import product
-from math import isnan, nan
-from pathlib import Path
+from math import nan
 from typing import Literal, get_args
 
-from prometheus_client import REGISTRY as PROCESS_REGISTRY
-from prometheus_client import (
-    Counter,
-    Gauge,
-    Histogram,
-    Metric,
-    generate_latest,
-    multiprocess,
-)
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge, Histogram, multiprocess
 
 from service.coverage import REASONS
 from service.plan import Role
@@ -31,7 +16,8 @@ ModelState = Literal[
     "loading", "ready", "refused", "no_vector_set", "fingerprint_mismatch", "store_down"
 ]
 
-MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+Refused = Literal["missing", "unknown", "expired"]
+Cut = Literal["slow_request", "answer_not_taken", "headers_too_large", "malformed", "crowded"]
 
 _SECONDS = (
     *(0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075),
@@ -163,6 +149,22 @@ STORE_UP = Gauge(
 STORE_FAILURES = Counter(
     "winnow_store_failures_total", "Calls that the vector store did not answer", ["operation"]
 )
+UNAUTHORIZED = Counter(
+    "winnow_unauthorized_requests_total", "Requests without a good API key", ["reason"]
+)
+KEY_FILE_READABLE = Gauge(
+    "winnow_api_key_file_readable",
+    "1 where every worker follows the file of API keys, 0 where one keeps its last good ones",
+    multiprocess_mode="livemin",
+)
+KEY_EXPIRY = Gauge(
+    "winnow_api_key_expiry_timestamp_seconds",
+    "When the next API key expires, in seconds since 1970",
+    multiprocess_mode="livemin",
+)
+CUT_CONNECTIONS = Counter(
+    "winnow_cut_connections_total", "Connections that the service ended, by why", ["reason"]
+)
 BUILD = Gauge("winnow_build_info", "Always 1", ["version"], multiprocess_mode="livemax")
 
 _ENDPOINT_CODES = {
@@ -178,6 +180,8 @@ def start(models: Iterable[str], max_inflight_candidates: int) -> None:
     """
     BUILD.labels(installed("winnow-relevance")).set(1)
     INFLIGHT_LIMIT.set(max_inflight_candidates)
+    for gauge in (KEY_FILE_READABLE, KEY_EXPIRY):  # until there are keys
+        gauge.set(nan)
     for model in models:
         model_state(model, "loading")
         for role, result in product(get_args(Role), ("done", "refused")):
@@ -189,20 +193,20 @@ def start(models: Iterable[str], max_inflight_candidates: int) -> None:
             REQUESTS.labels(endpoint, code)
         for reason in REASONS[1:]:
             DEGRADED.labels(endpoint, reason)
-    for reason in REASONS[1:]:
-        UNSCORED.labels(reason)
-    for stage in ("decode", "wait", "query", "rows", "head"):
-        STAGES.labels(stage)
-    for sort in ("default", "price", "sale"):
-        KEPT_RATIO.labels(sort)
-    for source in ("cache", "store", "encoded"):
-        QUERY_ROWS.labels(source)
-    for reason in ("store_error", "corrupt_row"):
-        QUERY_ROW_FAILURES.labels(reason)
-    for result in ("hit", "miss"):
-        ROW_CACHE.labels(result)
-    for operation in ("live_set", "rows"):
-        STORE_FAILURES.labels(operation)
+    labels: dict[Counter | Histogram, Iterable[str]] = {
+        UNSCORED: REASONS[1:],
+        STAGES: ("decode", "wait", "query", "rows", "head"),
+        KEPT_RATIO: ("default", "price", "sale"),
+        QUERY_ROWS: ("cache", "store", "encoded"),
+        QUERY_ROW_FAILURES: ("store_error", "corrupt_row"),
+        ROW_CACHE: ("hit", "miss"),
+        STORE_FAILURES: ("live_set", "rows"),
+        UNAUTHORIZED: get_args(Refused),
+        CUT_CONNECTIONS: get_args(Cut),
+    }
+    for metric, values in labels.items():
+        for value in values:
+            metric.labels(value)
 
 
 def model_state(model: str, state: ModelState) -> None:
@@ -249,52 +253,3 @@ def hide_version(model: str, version: str) -> None:
 def show_no_gauges() -> None:
     """Ends the gauges of this process: it serves nothing, and its 0 would be the least of all."""
     multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
-
-
-class _Shown:
-    """What another collector has, without the gauges that have ended.
-
-    The files of several processes know no removal of a series, so nan stands for one.
-    """
-
-    def __init__(self, source: Collector) -> None:
-        self._source = source
-
-    def collect(self) -> Iterable[Metric]:
-        for family in self._source.collect():
-            if family.type == "gauge":
-                family.samples = [each for each in family.samples if not isnan(each.value)]
-            yield family
-
-
-def exposition() -> bytes:
-    """The Prometheus text format, over all live workers and the counters of dead ones."""
-    folder = os.environ.get(MULTIPROCESS_VARIABLE)
-    if folder is None:
-        return generate_latest(_Shown(PROCESS_REGISTRY))
-    _forget_dead_workers(Path(folder))
-    return generate_latest(_Shown(multiprocess.MultiProcessCollector(None)))  # type: ignore[no-untyped-call]
-
-
-def _forget_dead_workers(folder: Path) -> None:
-    """Drops the live gauges of workers that are gone; counters stay, for they must not fall."""
-    for path in folder.glob("gauge_live*_*.db"):
-        pid = int(path.stem.rsplit("_", 1)[1])
-        if _is_gone(pid):
-            with suppress(FileNotFoundError):  # another worker, at the same scrape, was faster
-                multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
-def _is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it that its parent hasn't heard of it yet (a zombie)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False  # no such files on this system, which knows the process
-    return stat.rpartition(b")")[2].split()[0] in (b"Z", b"X")

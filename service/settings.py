@@ -74,6 +74,21 @@ class Settings(BaseSettings):
     query_cache_entries: Annotated[int, Field(ge=0)] = Field(
         10_000, description="query rows kept per worker and model"
     )
+    max_header_bytes: Annotated[int, Field(ge=1024, le=2**20)] = Field(
+        16 * 2**10, description="request line and headers"
+    )
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        800, description="open connections per worker; below the 1,024 files it may usually open"
+    )
+    client_timeout_s: Annotated[int, Field(ge=1, le=3600)] = Field(
+        10, description="for a request to arrive whole, and for its answer to be taken"
+    )
+    idle_timeout_s: Annotated[int, Field(ge=1, le=3600)] = Field(
+        5, description="a connection without a request is kept so long"
+    )
+    api_keys_file: Path | None = Field(
+        None, description="hashes of the API keys (winnow keys new); without one there are none"
+    )
     admin_host: str = Field("127.0.0.1", description="address that the admin calls listen on")
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None, description="port of the admin calls (docs/rollout.md); without one there are none"

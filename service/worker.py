@@ -15,6 +15,7 @@ from starlette.requests import Request
 from service import metrics
 from service.deadline import Deadline
 from service.follow import Follower
+from service.keyring import LOOK_EVERY_S, Keyring
 from service.serving import Serving, active_plan
 from service.settings import Settings
 from service.shadow import Shadows
@@ -28,7 +29,11 @@ class Worker:
     """Everything a route handler needs; made before the first request, closed after the last."""
 
     def __init__(self, settings: Settings) -> None:
-        """Opens the store (which connects lazily) and makes the threads; loads no student yet."""
+        """Opens the store (which connects lazily) and makes the threads; loads no student yet.
+
+        Raises:
+            SettingsError: there are to be API keys, and none can be read.
+        """
         self.settings = settings
         self.store = open_store(
             settings.store, read_only=True, timeout_ms=settings.store_timeout_ms
@@ -42,6 +47,8 @@ class Worker:
         self.shadows = Shadows(settings.shadow_queue, lambda: self._inflight_candidates > 0)
         self._inflight_candidates = 0
         metrics.start(self.serving.names, settings.max_inflight_candidates)
+        keys = settings.api_keys_file
+        self.keyring = None if keys is None else Keyring(keys, settings.board)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -64,6 +71,8 @@ class Worker:
         tasks = [asyncio.create_task(self._keep_up()), asyncio.create_task(self.shadows.run())]
         if follower is not None:
             tasks.append(asyncio.create_task(follower.run()))
+        if self.keyring is not None:
+            tasks.append(asyncio.create_task(self._follow_keys(self.keyring)))
         try:
             yield
         finally:
@@ -118,6 +127,14 @@ class Worker:
             await asyncio.sleep(self.settings.store_refresh_ms / 1e3)
             await self.off_loop(self.serving.refresh)
             self.serving.caches.count_rows()
+
+    async def _follow_keys(self, keyring: Keyring) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await self.off_loop(keyring.look)
+            except Exception:  # a full disk, say: the keys go on
+                log.exception("the API keys could not be looked at")
 
 
 async def _cancel_when_gone(request: Request, deadline: Deadline) -> None:

@@ -29,7 +29,14 @@ def live_header(store: VectorStore, fingerprint: str, width: int) -> SetHeader:
             f"no live vector set with fingerprint {fingerprint[:8]} (sets in the store: "
             f"{others}); index the catalogue with this student first: winnow index"
         )
-    return _fitting(store.header(set_id), fingerprint, width, "float16")
+    try:
+        header = store.header(set_id)
+    except SetNotFound as error:
+        # Callers of the service read this: it does not say where the store is.
+        raise SetNotFound(
+            f"the live vector set {set_id} is gone; index the catalogue again: winnow index"
+        ) from error
+    return _fitting(header, fingerprint, width, "float16")
 
 
 def live_query_header(store: VectorStore, fingerprint: str, width: int) -> SetHeader | None:

@@ -207,6 +207,7 @@ class ClusterNodes:
         return redis.RedisCluster.from_url(
             self._url.connect,
             startup_nodes=[_cluster_node(host, port) for host, port in others],
+            credential_provider=self._url.login,
             protocol=2,  # as RedisStore has it
             retry=Retry(NoBackoff(), 0),
             require_full_coverage=False,  # what can be answered without a lost node is answered

@@ -40,6 +40,7 @@ class RedisStore(RedisSets):
         )
         self._redis = redis.Redis.from_url(
             url.connect,
+            credential_provider=url.login,
             protocol=2,  # any server; RESP3 would add a handshake and nothing that is used here
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=timeout_ms / 1000,

@@ -1,10 +1,12 @@
 """Reading a Redis URL: what connects, what may be shown, which namespace. Opens no connection."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from vector_store.errors import StoreError
+from vector_store.redis_login import PasswordFile
 
 DEFAULT_NAMESPACE: Final = "winnow"
 LOGIN: Final = ("username", "password")
@@ -17,11 +19,11 @@ TLS: Final = (
     "ssl_keyfile",
 )
 PARAMETERS: Final = {
-    "redis": ("db", "ns"),
-    "rediss": ("db", "ns", *TLS),
-    "unix": ("db", "ns", *LOGIN),
-    "redis+cluster": ("ns",),
-    "rediss+cluster": ("ns", *TLS),
+    "redis": ("db", "ns", "password_file"),
+    "rediss": ("db", "ns", "password_file", *TLS),
+    "unix": ("db", "ns", "password_file", *LOGIN),
+    "redis+cluster": ("ns", "password_file"),
+    "rediss+cluster": ("ns", "password_file", *TLS),
 }
 CLUSTER: Final = "+cluster"
 DEFAULT_PORT: Final = 6379
@@ -35,12 +37,14 @@ class RedisUrl:
     shown: the same without the password
     namespace: first part of every key
     nodes: (host, port) of the nodes of a cluster that were named; none where it is one server
+    login: where user and password come from, where the password lies in a file
     """
 
     connect: str
     shown: str
     namespace: str
     nodes: tuple[tuple[str, int], ...] = ()
+    login: PasswordFile | None = None
 
     def __repr__(self) -> str:
         return f"RedisUrl({self.shown!r})"
@@ -70,15 +74,33 @@ def parse_redis_url(url: str) -> RedisUrl:
         raise StoreError(f"expected a database number in the Redis URL, got {database!r}")
     namespace = parameters.pop("ns", DEFAULT_NAMESPACE)
     shown = _without_password(parts)
+    login, parts = _password_file(parts, parameters)
     nodes: tuple[tuple[str, int], ...] = ()
     if parts.scheme.endswith(CLUSTER):
         if int(database or 0):
             raise StoreError(f"expected no database number (a cluster has none), got {database}")
-        login, at, places = parts.netloc.rpartition("@")
+        user, at, places = parts.netloc.rpartition("@")
         nodes = tuple(_place(place) for place in places.split(","))
-        netloc = f"{login}{at}{places.partition(',')[0]}"
+        netloc = f"{user}{at}{places.partition(',')[0]}"
         parts = parts._replace(scheme=parts.scheme.removesuffix(CLUSTER), netloc=netloc, path="")
-    return RedisUrl(_joined(parts, parts.netloc, urlencode(parameters)), shown, namespace, nodes)
+    connect = _joined(parts, parts.netloc, urlencode(parameters))
+    return RedisUrl(connect, shown, namespace, nodes, login)
+
+
+def _password_file(
+    parts: SplitResult, parameters: dict[str, str]
+) -> tuple[PasswordFile | None, SplitResult]:
+    """The login of a URL whose password lies in a file, and the URL without one."""
+    path = parameters.pop("password_file", None)
+    if path is None:
+        return None, parts
+    user, _, place = parts.netloc.rpartition("@")
+    if ":" in user or "password" in parameters:
+        raise StoreError("expected a password in the Redis URL or password_file, got both")
+    name = parameters.pop("username", unquote(user))
+    login = PasswordFile(name, Path(path))
+    login.read()
+    return login, parts._replace(netloc=place)
 
 
 def _split(url: str) -> SplitResult:

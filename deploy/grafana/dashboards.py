@@ -228,6 +228,32 @@ REQUESTS: dict[str, tuple[Panel, ...]] = {
             stacked=True,
         ),
     ),
+    "At the door": (
+        Panel(
+            "Requests without a good API key, per second",
+            "All 401: no key, none of this service's, or one that has expired.",
+            "reqps",
+            ((rate("winnow_unauthorized_requests_total", "reason"), "{{reason}}"),),
+        ),
+        Panel(
+            "Connections that were cut, per second",
+            "Requests that trickle, answers nobody takes, headers too large, no HTTP, too many.",
+            "short",
+            ((rate("winnow_cut_connections_total", "reason"), "{{reason}}"),),
+        ),
+        Panel(
+            "API keys",
+            "Days until the next one expires; 1 where the file of keys is followed.",
+            "none",
+            (
+                (
+                    f"(min(winnow_api_key_expiry_timestamp_seconds{{{ON}}}) - time()) / 86400",
+                    "days until one expires",
+                ),
+                (f"min by (instance) (winnow_api_key_file_readable{{{ON}}})", "{{instance}}"),
+            ),
+        ),
+    ),
 }
 
 MODELS: dict[str, tuple[Panel, ...]] = {

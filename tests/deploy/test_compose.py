@@ -58,6 +58,16 @@ def test_files_and_settings_exist(services: dict[str, dict[str, Any]]) -> None:
     assert (ROOT / services["index"]["build"]["dockerfile"]).is_file()
 
 
+def test_api_keys_come_from_a_secret() -> None:
+    added = yaml.safe_load((DEPLOY / "compose.keys.yaml").read_text())
+    (secret,) = added["secrets"]
+    assert added["services"]["winnow"]["secrets"] == [secret]
+    assert added["services"]["winnow"]["environment"] == {
+        f"{PREFIX}API_KEYS_FILE": f"/run/secrets/{secret}"
+    }
+    assert "api_keys_file" in Settings.model_fields
+
+
 def test_whoever_waits_for_health_waits_for_a_healthcheck(
     services: dict[str, dict[str, Any]],
 ) -> None:

@@ -124,6 +124,17 @@ def test_a_pod_waits_for_its_rows_with_the_settings_it_serves_with(overlay: str)
     assert secret["secretRef"]["name"] in (secrets or {"winnow-store"})
 
 
+def test_production_takes_its_api_keys_from_a_secret_that_it_follows() -> None:
+    spec = winnow("production", "Deployment")["spec"]["template"]["spec"]
+    (mount,) = [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "api-keys"]
+    assert mount["readOnly"] is True
+    assert "subPath" not in mount  # such a file would never change
+    (volume,) = [v for v in spec["volumes"] if v["name"] == "api-keys"]
+    assert volume["secret"] == {"secretName": "winnow-api-keys"}
+    (config,) = [r["data"] for r in resources("production", "ConfigMap") if "winnow" in str(r)]
+    assert config["WINNOW_API_KEYS_FILE"] == f"{mount['mountPath']}/api-keys"
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_probes_allow_for_loading_and_ask_the_right_questions(overlay: str) -> None:
     (serves,) = winnow(overlay, "Deployment")["spec"]["template"]["spec"]["containers"]

@@ -217,7 +217,7 @@ WRONG = {
     ),
     "a teacher of two sources": (
         SMALL.replace("epochs = 2", 'folder = "there"'),
-        r"teacher 'minilm': expected either encoder \(to fine-tune\), or folder",
+        r"teacher 'minilm': expected either encoder \(to learn with\), or folder",
     ),
     "two ways to split": (
         SMALL.replace("relevant_from", 'train = "x.csv"\nrelevant_from'),
@@ -266,7 +266,7 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_the_examples_are_recipes(path: Path) -> None:
-    assert read_recipe(path).recipe.student
+    assert read_recipe(path).recipe.teacher
 
 
 def test_the_examples_bundles_are_told_apart() -> None:

@@ -332,7 +332,7 @@ def test_admin_calls_want_the_token_and_answer_in_problem_documents(operated: Op
     for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
         refused = admin.get("/v1/models", headers=headers)
         assert "admin token" in problem_of(refused, 401)
-        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.headers["www-authenticate"].startswith("Bearer realm=")
     anonymous = httpx.get(f"{admin.base_url}/v1/models")
     assert anonymous.status_code == 401
     assert "shop-deepdot" in problem_of(

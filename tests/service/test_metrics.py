@@ -11,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import MULTIPROCESS_VARIABLE
+from service.exposition import MULTIPROCESS_VARIABLE
 from tests.conftest import RedisServer
 from tests.service.conftest import MODELS, Service, StartService, index_shop
 from tests.service.test_operation import counter, workers_of
