@@ -177,7 +177,7 @@ class AdminServer:
             server_header=False,
             proxy_headers=False,
             lifespan="off",
-            log_level="warning",
+            log_config=None,  # its lines go where those of the whole process go
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
