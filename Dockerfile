@@ -14,6 +14,7 @@ COPY constraints.txt hatch_build.py pyproject.toml LICENSE README.md ./
 COPY bench bench
 COPY cli cli
 COPY distill distill
+COPY doctor doctor
 COPY evaluation evaluation
 COPY export export
 COPY indexing indexing

@@ -15,6 +15,7 @@ from cli import (
     calibrate,
     context,
     distill,
+    doctor,
     evaluate,
     export,
     index,
@@ -54,6 +55,7 @@ app.add_typer(models.app, name="models")
 app.command()(index.index)
 app.add_typer(sets.app, name="sets")
 app.command()(serve.serve)
+app.command()(doctor.doctor)
 app.command()(bench.bench)
 app.command()(evaluate.evaluate)
 app.command()(calibrate.calibrate)
