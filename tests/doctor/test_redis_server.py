@@ -9,7 +9,8 @@ import redis
 
 from doctor.finding import Finding
 from doctor.redis_server import Expected, server_findings
-from doctor.store import transport
+from doctor.store import safety, transport
+from service.settings import Settings
 from tests.conftest import RedisServer
 
 EXPECTED = Expected("here", room_bytes=1_000_000, row_cache=True)
@@ -134,6 +135,15 @@ def test_login_and_encryption(url: str, verdict: str, lacking: str) -> None:
     assert finding.verdict == verdict
     assert lacking in finding.to_do
     assert "secret" not in str(finding)
+
+
+def test_every_master_of_a_cluster_is_asked(redis_cluster_url: str) -> None:
+    findings = safety(Settings(store=redis_cluster_url), {})
+    places = redis_cluster_url.removeprefix("redis+cluster://").rstrip("/").split(",")
+    lost = {f.check for f in findings if f.verdict == "change"}
+    assert lost == {f"persistence of {place}" for place in places}
+    tracking = {f.check: f.verdict for f in findings if f.check.startswith("tracking")}
+    assert tracking == {f"tracking of {place}": "fine" for place in places}
 
 
 def _as_reader(server: RedisServer) -> redis.Redis:
