@@ -14,6 +14,7 @@ COPY constraints.txt hatch_build.py pyproject.toml LICENSE README.md ./
 COPY bench bench
 COPY cli cli
 COPY distill distill
+COPY doctor doctor
 COPY evaluation evaluation
 COPY export export
 COPY indexing indexing
@@ -23,9 +24,11 @@ COPY native native
 COPY service service
 COPY vector_store vector_store
 
+# [tracing] for traces.
+ARG EXTRAS=
 # Without its own pip: nothing is installed into what is served.
 RUN python -m venv --without-pip /opt/winnow
-RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/winnow/bin/python install -c constraints.txt .
+RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/winnow/bin/python install -c constraints.txt ".${EXTRAS}"
 # Without a compiler the install only warns: here it fails.
 RUN /opt/winnow/bin/python -I -c "import sys; from native import compile, library; sys.exit(not all(library.load(source) for source in compile.SOURCES))"
 

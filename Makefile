@@ -18,7 +18,7 @@ NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.
 
 # The same, with the test tools: what runs the tests of serving, indexing and evaluation.
 .venv/test: .venv/core
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,parquet,test]'
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,parquet,test,tracing]'
 	@touch $@
 
 # Training and export too: the only place that has torch.
@@ -123,7 +123,7 @@ shop: .venv-train/all
 # Newest versions that fit pyproject.toml, pinned for everybody.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,parquet,ray,train,test,lint]' 'ray[default]'
+	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,parquet,ray,train,test,tracing,lint]' 'ray[default]'
 	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 	rm -rf .venv-constraints
 

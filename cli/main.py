@@ -15,6 +15,7 @@ from cli import (
     calibrate,
     context,
     distill,
+    doctor,
     evaluate,
     export,
     index,
@@ -56,6 +57,7 @@ app.command()(index.index)
 app.add_typer(sets.app, name="sets")
 app.command()(serve.serve)
 app.add_typer(keys.app, name="keys")
+app.command()(doctor.doctor)
 app.command()(bench.bench)
 app.command()(evaluate.evaluate)
 app.command()(calibrate.calibrate)

@@ -1,18 +1,20 @@
 """`winnow serve`: checks that it can serve, then starts the workers."""
 
+import logging
+import logging.config
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.console import say
-
 if TYPE_CHECKING:
     from service.settings import Settings
+
+log = logging.getLogger("winnow.serve")
 
 
 def serve(
@@ -65,18 +67,24 @@ def _run() -> None:
     from service import metrics
     from service.admin import AdminServer
     from service.coordinator import Coordinator
+    from service.logs import log_config
+    from service.observed import open_traces
     from service.serving import active_plan
     from service.settings import read_settings
     from vector_store.open import open_store
 
     settings = read_settings()
+    logs = log_config(settings.log_format, settings.log_level)
+    logging.config.dictConfig(logs)
+    if (traces := open_traces(settings)) is not None:
+        traces.close()  # it is there: the workers have their own
     _say_who_may_ask(settings)
     plan = active_plan(settings, 1)
     # A bundle that can't be served stops here, once, and not in each restarted worker.
     for name, rollout in plan.models.items():
         folder = bundle_folder(settings.bundles, name, rollout.version)
         student = OnnxStudent.load(folder, precision=settings.precision)
-        say(f"{name} {student.manifest.version}: verified")
+        log.info("%s %s: verified", name, student.manifest.version)
     open_store(settings.store, read_only=True, timeout_ms=settings.store_timeout_ms).close()
     assert settings.board is not None  # noqa: S101 - set above
     coordinator = Coordinator(settings, settings.board, plan)
@@ -85,7 +93,7 @@ def _run() -> None:
     admin = None if settings.admin_port is None else AdminServer(settings, coordinator)
     coordinator.start()
     try:
-        _serve(settings)
+        _serve(settings, logs)
     finally:
         if admin is not None:
             admin.close()
@@ -97,17 +105,17 @@ def _say_who_may_ask(settings: "Settings") -> None:
 
     path = settings.api_keys_file
     if path is None:
-        say("no API keys (WINNOW_API_KEYS_FILE): whoever reaches the port is answered")
+        log.info("no API keys (WINNOW_API_KEYS_FILE): whoever reaches the port is answered")
     else:
-        say(f"API keys: {', '.join(key.name for key in read_keys(path))}")
+        log.info("API keys: %s", ", ".join(key.name for key in read_keys(path)))
 
 
-def _serve(settings: "Settings") -> None:
+def _serve(settings: "Settings", logs: dict[str, Any]) -> None:
     import uvicorn
 
-    say(
-        f"{settings.workers} workers x {settings.ort_threads} ONNX Runtime threads; "
-        f"http://{settings.host}:{settings.port}/docs"
+    log.info(
+        "%s workers x %s ONNX Runtime threads; http://%s:%s/docs",
+        *(settings.workers, settings.ort_threads, settings.host, settings.port),
     )
     uvicorn.run(
         "service.app:create_app",
@@ -121,7 +129,7 @@ def _serve(settings: "Settings") -> None:
         timeout_keep_alive=settings.idle_timeout_s,
         server_header=False,
         proxy_headers=False,  # nothing here asks who the client is
-        log_level="warning",
+        log_config=logs,  # each worker is a process of its own
         # One worker has nobody to share with; and uvloop is not for Windows.
         loop="service.accept:Loop" if settings.workers > 1 and sys.platform != "win32" else "auto",
     )

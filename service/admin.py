@@ -176,7 +176,7 @@ class AdminServer:
             proxy_headers=False,
             http=Connection,
             ws="none",
-            log_level="warning",
+            log_config=None,  # its lines go where those of the whole process go
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, problem documents and the request metrics around them.
+"""The ASGI application: routes, problem documents, and what is observed around them.
 
 `/score` and `/filter` are answered before FastAPI's middlewares and routing, which cost about as
 much of the event loop as reading a request of 1,000 candidates and writing its answer. They are
@@ -9,18 +9,20 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from time import perf_counter
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import about, metrics
+from service import about
 from service.connection import STATE, Limits
 from service.errors import ServiceError, problem
 from service.guard import KeyGuard
+from service.observed import Observed, open_traces
 from service.problems import http_problem, internal_problem, service_problem
+from service.request_log import RequestLog
 from service.routes import post_filter, post_score, router
 from service.settings import Settings, read_settings
 from service.worker import Worker
@@ -35,12 +37,17 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         SettingsError, ModelStoreError, StoreError: it could not serve with these settings.
     """
     settings = settings or read_settings()
+    traces = open_traces(settings)
     worker = Worker(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Limits]]:
-        async with worker.running():
-            yield {STATE: Limits.of(settings)}
+        try:
+            async with worker.running():
+                yield {STATE: Limits.of(settings)}
+        finally:
+            if traces is not None:
+                await run_in_threadpool(traces.close)
 
     app = FastAPI(
         title="Winnow",
@@ -58,7 +65,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     front: ASGIApp = Front(app)
     if worker.keyring is not None:
         front = KeyGuard(front, worker.keyring)
-    return RequestMetrics(front)
+    return Observed(front, RequestLog.of(settings), traces)
 
 
 class Front:
@@ -91,32 +98,3 @@ class Front:
 
 def _is_post(scope: Scope) -> bool:
     return bool(scope["type"] == "http" and scope["method"] == "POST")
-
-
-class RequestMetrics:
-    """Observes the duration of every request, by known path and status code."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Wraps the application."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything through, watching for the status."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = perf_counter()
-        code = 500
-
-        async def watch(message: Message) -> None:
-            nonlocal code
-            if message["type"] == "http.response.start":
-                code = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            # An unknown path is no label: anybody could make as many as they like.
-            path = scope["path"] if scope.get("route") is not None else "other"
-            metrics.REQUESTS.labels(path, str(code)).observe(perf_counter() - started)

@@ -4,10 +4,10 @@ import math
 import os
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+CGROUP = Path("/sys/fs/cgroup")
 
 
-def available_cpus(cgroup: Path = _CGROUP) -> float:
+def available_cpus(cgroup: Path = CGROUP) -> float:
     """CPUs this process may use: the smaller of its affinity mask and its cgroup's quota.
 
     ONNX Runtime and most servers size their pools by the host's cores; in a container with a quota

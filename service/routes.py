@@ -29,6 +29,7 @@ from service.deadline import Deadline
 from service.errors import DeadlineExceeded, Shed, StoreDown
 from service.filtering import filter_page, ordered
 from service.model import Model
+from service.request_facts import Period, facts_of
 from service.schemas import (
     CandidatesRequest,
     FilterRequest,
@@ -93,7 +94,7 @@ async def post_score(request: Request) -> Response:
             )
         scored, stages_s = await _run(request, body, ids, scorer, arrived)
     manifest = scorer.student.manifest
-    covered = _count("/score", model, manifest, scored)
+    covered = _count(request, "/score", model, manifest, scored)
     if covered["degraded"].get("store_error"):
         raise StoreDown("the vector store did not answer: try again after a second")
     if body.strict and covered["degraded"].get("deadline"):
@@ -138,7 +139,7 @@ async def post_filter(request: Request) -> Response:
     slot = model.slot if model.canary is None else model.slot_for(_request_key(request, body))
     manifest = slot.loaded_student().manifest
     scored, stages_s = await _score_or_pass(request, body, ids, slot, arrived)
-    covered = _count("/filter", model, manifest, scored)
+    covered = _count(request, "/filter", model, manifest, scored)
     threshold = manifest.thresholds.by_sort()[body.sort]
     if body.threshold is not None:
         threshold = body.threshold
@@ -191,8 +192,11 @@ async def _score_or_pass(
 
 async def _parsed(request: Request, model: type[Body]) -> tuple[Body, ProductIds, SortValues]:
     settings = request.app.state.worker.settings
-    body = await read_body(request, settings.max_body_bytes)
-    return parse(model, body, settings.max_candidates, settings.max_query_chars)
+    raw = await read_body(request, settings.max_body_bytes)
+    body, ids, sort_values = parse(model, raw, settings.max_candidates, settings.max_query_chars)
+    facts = facts_of(request)
+    facts.candidates, facts.query = len(ids), body.query
+    return body, ids, sort_values
 
 
 async def _run(
@@ -208,9 +212,18 @@ async def _run(
     stages_s = {"decode": decoded - arrived, "wait": waiting, **scored.stages_s}
     for stage, seconds in stages_s.items():
         metrics.STAGES.labels(stage).observe(seconds)
+    facts = facts_of(request)
+    facts.stages_s = stages_s
+    facts.periods_s = _periods(arrived, decoded, scored)
     if scored.query_source is not None:
         metrics.QUERY_ROWS.labels(scored.query_source).inc()
     return scored, stages_s
+
+
+def _periods(arrived: float, decoded: float, scored: Scored) -> dict[str, Period]:
+    """When each stage ran; the wait ends when the first stage of scoring begins."""
+    began = min((begin for begin, _ in scored.periods_s.values()), default=decoded)
+    return {"decode": (arrived, decoded), "wait": (decoded, began), **scored.periods_s}
 
 
 def _request_key(request: Request, body: CandidatesRequest) -> str:
@@ -218,8 +231,14 @@ def _request_key(request: Request, body: CandidatesRequest) -> str:
     return request.headers.get("x-winnow-key") or body.query
 
 
-def _count(endpoint: str, model: Model, manifest: Manifest, scored: Scored) -> Coverage:
+def _count(
+    request: Request, endpoint: str, model: Model, manifest: Manifest, scored: Scored
+) -> Coverage:
+    """Coverage of an answer, which metrics, log and trace have too."""
     covered = coverage(scored.codes)
+    facts = facts_of(request)
+    facts.model, facts.version = manifest.name, manifest.version
+    facts.degraded = covered["degraded"]
     metrics.SCORED.labels(manifest.name, manifest.version).inc(covered["scored"])
     for reason, count in covered["degraded"].items():
         metrics.DEGRADED.labels(endpoint, reason).inc()

@@ -40,12 +40,17 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores float32 [n] aligned with the candidates (NaN = not scored) and codes uint8 [n]."""
+    """Scores float32 [n] aligned with the candidates (NaN = not scored) and codes uint8 [n].
+
+    stages_s: what each stage took of the request
+    periods_s: when each stage ran, begin and end; rows are fetched while the query is encoded
+    """
 
     raw: NDArray[np.float32]
     scores: NDArray[np.float32]
     codes: NDArray[np.uint8]
     stages_s: dict[str, float]
+    periods_s: dict[str, tuple[float, float]]
     query_source: QuerySource | None
 
 
@@ -74,18 +79,25 @@ def score(scorer: Scorer, query: str, product_ids: ProductIds, deadline: Deadlin
     fetched = perf_counter()
     raw, codes = _head(scorer.student, q, rows, deadline)
     scores = scorer.student.calibrate(raw)
+    scored = perf_counter()
     stages_s = {
         "query": encoded - looked_up,
         "rows": (looked_up - started) + (fetched - encoded),
-        "head": perf_counter() - fetched,
+        "head": scored - fetched,
     }
-    return Scored(raw, scores, codes, stages_s, source)
+    periods_s = {
+        "rows": (started, looked_up if fetching is None else fetched),
+        "query": (looked_up, encoded),
+        "head": (fetched, scored),
+    }
+    return Scored(raw, scores, codes, stages_s, periods_s, source)
 
 
 def unscored(n: int, code: int) -> Scored:
     """A result for n candidates without a score, all for one reason."""
     nothing = np.full(n, np.nan, dtype=np.float32)
-    return Scored(nothing, nothing, np.full(n, code, dtype=np.uint8), {}, query_source=None)
+    codes = np.full(n, code, dtype=np.uint8)
+    return Scored(nothing, nothing, codes, stages_s={}, periods_s={}, query_source=None)
 
 
 _CODE_OF_STATUS = np.zeros(3, dtype=np.uint8)

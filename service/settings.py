@@ -8,12 +8,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model_store.manifest import TILE
 from model_store.registry import DEFAULT_ROOT
 from service.cpus import available_cpus, default_workers
+from service.logs import LogFormat
 
 PREFIX = "WINNOW_"
 
@@ -101,6 +102,24 @@ class Settings(BaseSettings):
     )
     shadow_queue: Annotated[int, Field(ge=1, le=100_000)] = Field(
         64, description="answers waiting to be scored by a shadow version, per worker"
+    )
+    log_format: LogFormat | None = Field(
+        None, description="json or text; json unless standard output is a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level of a log line"
+    )
+    log_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01, description="of the requests that went well, logged; of all others, every one is"
+    )
+    log_queries: bool = Field(
+        default=False, description="show the query of logged requests: it may be personal data"
+    )
+    trace_endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+/.*")] | None = Field(
+        None, description="URL of an OTLP/HTTP collector, http://HOST:4318/v1/traces; extra tracing"
+    )
+    trace_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01, description="of the requests whose caller has not decided, traced"
     )
     board: Path | None = Field(
         None, description="folder in which the workers agree on versions; winnow serve sets it"

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 
@@ -114,7 +115,8 @@ class Worker:
             return work()
         watcher = asyncio.create_task(_cancel_when_gone(request, deadline))
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._requests, work)
+            inside = partial(copy_context().run, work)  # what it logs carries the request's id
+            return await asyncio.get_running_loop().run_in_executor(self._requests, inside)
         finally:
             watcher.cancel()
 

@@ -13,6 +13,7 @@ PACKAGES = (
         "bench",
         "cli",
         "distill",
+        "doctor",
         "evaluation",
         "export",
         "indexing",

@@ -30,6 +30,14 @@ class ArenaCounters:
     rows: int
 
 
+def arena_bytes(budget_bytes: int, width: int, most_rows: int | None) -> int:
+    """Memory of an arena: its budget, or what `most_rows` of `width` floats need, if less."""
+    if most_rows is None:
+        return budget_bytes
+    buckets = 1 + int(_ROOM * most_rows) // _WAYS
+    return min(budget_bytes, buckets * int(library().arena_bucket_bytes(2 * width)))
+
+
 class Arena:
     """Rows float16 [width] by product id; what has been used least gives way. See rows.c."""
 
@@ -48,9 +56,7 @@ class Arena:
                 f"expected a row cache of at least {least} bytes for rows of {width} floats, or 0 "
                 f"to have none, got {budget_bytes}"
             )
-        if most_rows is not None:
-            buckets = 1 + int(_ROOM * most_rows) // _WAYS
-            budget_bytes = min(budget_bytes, buckets * least)
+        budget_bytes = arena_bytes(budget_bytes, width, most_rows)
         self._arena = self._library.arena_new(budget_bytes, 2 * width, os.urandom(16))
         if not self._arena:
             raise StoreError(f"the system refuses a row cache of {budget_bytes} bytes; lower it")

@@ -241,4 +241,4 @@ def test_a_comparison_counts_what_each_side_decides() -> None:
 
 def _scored(scores: list[float], codes: list[int]) -> Scored:
     values = np.array(scores, np.float32)
-    return Scored(values, values, np.array(codes, np.uint8), {}, None)
+    return Scored(values, values, np.array(codes, np.uint8), {}, {}, None)

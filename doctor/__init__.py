@@ -1,0 +1,1 @@
+"""Checks of a deployment, for `winnow doctor`: they answer with findings and change nothing."""
