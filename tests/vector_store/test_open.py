@@ -73,10 +73,10 @@ def test_a_timeout_must_be_positive() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("redis://h?socket_timeout=5", "parameters db, ns in a redis:// URL, got 'socket_timeout'"),
-        ("redis://h?password=secret", "parameters db, ns in a redis:// URL, got 'password'"),
-        ("redis://h?ssl_ca_certs=ca", "parameters db, ns in a redis:// URL, got 'ssl_ca_certs'"),
-        ("unix:///s?ns=x&x=1", "parameters db, ns, username, password .* got 'x'"),
+        ("redis://h?socket_timeout=5", "parameters db, ns, password_file in a redis:// URL, got 'socket_timeout'"),
+        ("redis://h?password=secret", "parameters db, ns, password_file in a redis:// URL, got 'password'"),
+        ("redis://h?ssl_ca_certs=ca", "parameters db, ns, password_file in a redis:// URL, got 'ssl_ca_certs'"),
+        ("unix:///s?ns=x&x=1", "parameters db, ns, password_file, username, password .* got 'x'"),
         ("redis://h/shop", "expected a database number in the Redis URL, got 'shop'"),
         ("redis://h?db=-1", "expected a database number"),
         ("redis://:se/cret@h", "cannot read the Redis URL.*percent-encoded"),
