@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import about, metrics
+from service.drain import Drain
 from service.errors import ServiceError, problem
 from service.problems import http_problem, internal_problem, service_problem
 from service.routes import post_filter, post_score, router
@@ -52,7 +53,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.add_exception_handler(ServiceError, service_problem)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(Exception, internal_problem)
-    return RequestMetrics(Front(app))
+    return RequestMetrics(Front(app), worker.drain)
 
 
 class Front:
@@ -61,6 +62,7 @@ class Front:
     def __init__(self, app: FastAPI) -> None:
         """In front of the application that has all other routes, and the lifespan."""
         self._app = app
+        self._drain: Drain = app.state.worker.drain
         self._handlers = {"/score": post_score, "/filter": post_filter}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,6 +71,7 @@ class Front:
         if handler is None:
             await self._app(scope, receive, send)
             return
+        self._drain.note_request()
         scope["app"] = self._app
         scope["route"] = handler
         request = Request(scope, receive)
@@ -88,11 +91,12 @@ def _is_post(scope: Scope) -> bool:
 
 
 class RequestMetrics:
-    """Observes the duration of every request, by known path and status code."""
+    """Observes every request: its duration by known path and status code, and whether to stay."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wraps the application."""
+    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+        """Wraps the application; answers of a worker that is to end close their connection."""
         self._app = app
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes everything through, watching for the status."""
@@ -106,6 +110,8 @@ class RequestMetrics:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
+                if self._drain.begun:
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
         try:

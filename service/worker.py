@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from service import metrics
 from service.deadline import Deadline
+from service.drain import Drain
 from service.follow import Follower
 from service.serving import Serving, active_plan
 from service.settings import Settings
@@ -40,6 +41,7 @@ class Worker:
         self._upkeep = ThreadPoolExecutor(1, "winnow-upkeep")
         self.serving = Serving(settings, self.store, self._fetcher)
         self.shadows = Shadows(settings.shadow_queue, lambda: self._inflight_candidates > 0)
+        self.drain = Drain(settings.drain_ms / 1e3)
         self._inflight_candidates = 0
         metrics.start(self.serving.names, settings.max_inflight_candidates)
 
@@ -64,6 +66,7 @@ class Worker:
         tasks = [asyncio.create_task(self._keep_up()), asyncio.create_task(self.shadows.run())]
         if follower is not None:
             tasks.append(asyncio.create_task(follower.run()))
+        self.drain.watch()
         try:
             yield
         finally:
