@@ -8,6 +8,7 @@ from vector_store.errors import StoreError
 
 DEFAULT_NAMESPACE: Final = "winnow"
 LOGIN: Final = ("username", "password")
+SENTINEL_LOGIN: Final = ("sentinel_username", "sentinel_password")
 TLS: Final = (
     "ssl_ca_certs",
     "ssl_ca_path",
@@ -22,25 +23,36 @@ PARAMETERS: Final = {
     "unix": ("db", "ns", *LOGIN),
     "redis+cluster": ("ns",),
     "rediss+cluster": ("ns", *TLS),
+    "redis+sentinel": ("ns", *SENTINEL_LOGIN),
+    "rediss+sentinel": ("ns", *SENTINEL_LOGIN, *TLS),
 }
 CLUSTER: Final = "+cluster"
+SENTINEL: Final = "+sentinel"
 DEFAULT_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+HIDDEN: Final = ("password", "sentinel_password")
 
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
     """A Redis URL taken apart.
 
-    connect: for redis-py, login included; never show it. Of a cluster: its first node
-    shown: the same without the password
+    connect: for redis-py, login included; never show it. Of a cluster: its first node; behind
+        Sentinel: with a host that means nothing
+    shown: the URL without passwords
     namespace: first part of every key
-    nodes: (host, port) of the nodes of a cluster that were named; none where it is one server
+    nodes: (host, port) of the nodes of a cluster, or of the Sentinels, that were named; none where
+        it is one server
+    service: what the Sentinels call the master
+    sentinel_login: username and password for the Sentinels, as redis-py names them; never show it
     """
 
     connect: str
     shown: str
     namespace: str
     nodes: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    sentinel_login: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"RedisUrl({self.shown!r})"
@@ -51,6 +63,9 @@ def parse_redis_url(url: str) -> RedisUrl:
 
     A cluster is `redis+cluster://[user:password@]host:port[,host:port...]/?ns=...`, over TLS
     `rediss+cluster://...`: any of its nodes, one is enough while that node is up.
+    Behind Sentinel it is `redis+sentinel://[user:password@]host:port[,host:port...]/service[/db]`,
+    over TLS `rediss+sentinel://...`: places of Sentinels, the login of the servers; one for the
+    Sentinels goes into `?sentinel_username=&sentinel_password=`.
 
     Raises:
         StoreError: the URL cannot be read, or has a parameter that is not known. Timeouts are no
@@ -65,11 +80,13 @@ def parse_redis_url(url: str) -> RedisUrl:
                 f"expected the parameters {', '.join(allowed)} in a {parts.scheme}:// URL, "
                 f"got {name!r}; remove it"
             )
+    namespace = parameters.pop("ns", DEFAULT_NAMESPACE)
+    shown = _without_password(parts)
+    if parts.scheme.endswith(SENTINEL):
+        return _behind_sentinel(parts, parameters, shown, namespace)
     database = parameters.get("db", "" if parts.scheme == "unix" else parts.path.strip("/"))
     if database and not database.isdecimal():
         raise StoreError(f"expected a database number in the Redis URL, got {database!r}")
-    namespace = parameters.pop("ns", DEFAULT_NAMESPACE)
-    shown = _without_password(parts)
     nodes: tuple[tuple[str, int], ...] = ()
     if parts.scheme.endswith(CLUSTER):
         if int(database or 0):
@@ -81,6 +98,32 @@ def parse_redis_url(url: str) -> RedisUrl:
     return RedisUrl(_joined(parts, parts.netloc, urlencode(parameters)), shown, namespace, nodes)
 
 
+def _behind_sentinel(
+    parts: SplitResult, parameters: dict[str, str], shown: str, namespace: str
+) -> RedisUrl:
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service or (database and not database.isdecimal()):
+        raise StoreError(
+            "expected the service that the Sentinels watch, and then perhaps a database number, "
+            f"as in redis+sentinel://host:port,host:port/SERVICE/0, got {parts.path!r}"
+        )
+    login, at, places = parts.netloc.rpartition("@")
+    sentinel_login = tuple(
+        (name.removeprefix("sentinel_"), parameters.pop(name))
+        for name in SENTINEL_LOGIN
+        if name in parameters
+    )
+    server = parts._replace(scheme=parts.scheme.removesuffix(SENTINEL), path=f"/{database or 0}")
+    return RedisUrl(
+        _joined(server, f"{login}{at}sentinel", urlencode(parameters)),
+        shown,
+        namespace,
+        tuple(_place(place, SENTINEL_PORT) for place in places.split(",")),
+        service,
+        sentinel_login,
+    )
+
+
 def _split(url: str) -> SplitResult:
     # What comes may be a piece of the password, so neither it nor the parser's reason is shown.
     unreadable = StoreError(
@@ -89,7 +132,7 @@ def _split(url: str) -> SplitResult:
     )
     try:
         parts = urlsplit(url)
-        if parts.scheme.endswith(CLUSTER):
+        if parts.scheme.endswith((CLUSTER, SENTINEL)):
             for place in parts.netloc.rpartition("@")[2].split(","):
                 _place(place)
         else:
@@ -103,12 +146,12 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _place(text: str) -> tuple[str, int]:
+def _place(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
     """Host and port of one node; ValueError where there is no host or the port is none."""
     parts = urlsplit(f"//{text}")
     if not parts.hostname:
         raise ValueError(text)
-    return parts.hostname, parts.port or DEFAULT_PORT
+    return parts.hostname, parts.port or default_port
 
 
 def _without_password(parts: SplitResult) -> str:
@@ -117,7 +160,7 @@ def _without_password(parts: SplitResult) -> str:
     netloc = f"{user}:***{at}{place}" if ":" in login else parts.netloc
     query = urlencode(
         [
-            (name, "***" if name == "password" else value)
+            (name, "***" if name in HIDDEN else value)
             for name, value in parse_qsl(parts.query, keep_blank_values=True)
         ],
         safe="*",
