@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test test-serving test-distilling test-ray soak fuzz lint sbom audit shop constraints clean system
+.PHONY: train-env demo serve test test-serving test-distilling test-ray chaos soak fuzz lint sbom audit shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -60,6 +60,11 @@ ifdef WINNOW_STORE
 else
 	@.venv/bin/python examples/shop/demo.py --no-questions
 endif
+
+# What breaks in earnest, many times: docs/reliability.md. A quarter of an hour per fault at most.
+CHAOS_OUT ?= .data/chaos
+chaos: .venv/test system
+	$(ONE_THREAD) timeout 5400 .venv/bin/python -m loadtest.chaos --out $(CHAOS_OUT)
 
 # Both halves side by side, each shown whole when it is done: hardly a test keeps two cores busy.
 test: .venv/test .venv-train/all system

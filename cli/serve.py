@@ -4,9 +4,11 @@ import logging
 import logging.config
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,10 +52,16 @@ def serve(
     # Before anything imports prometheus_client: it looks at the variable once.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_made(shared / "metrics"))
     os.environ["WINNOW_BOARD"] = str(_made(shared / "board"))
+    # The server ends by the signal it was told with, once it has put this handler back.
+    signal.signal(signal.SIGTERM, _exit)
     try:
         _run()
     finally:
         shutil.rmtree(shared, ignore_errors=True)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal's handler
+    sys.exit(0)
 
 
 def _made(folder: Path) -> Path:
@@ -130,6 +138,9 @@ def _serve(settings: "Settings", logs: dict[str, Any]) -> None:
         server_header=False,
         proxy_headers=False,  # nothing here asks who the client is
         log_config=logs,  # each worker is a process of its own
+        # A worker that does not answer its parent for so long is replaced. On CPUs that are short a
+        # new one takes longer than uvicorn's 5 s to answer at all, and would never come up.
+        timeout_worker_healthcheck=30,
         # One worker has nobody to share with; and uvloop is not for Windows.
         loop="service.accept:Loop" if settings.workers > 1 and sys.platform != "win32" else "auto",
     )

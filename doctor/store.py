@@ -22,6 +22,7 @@ from vector_store.header import SetHeader
 from vector_store.live import live_header
 from vector_store.open import open_store
 from vector_store.protocol import VectorStore
+from vector_store.redis_client import server_client
 from vector_store.redis_errors import translate, translate_cluster
 from vector_store.redis_nodes import ClusterNodes
 from vector_store.redis_url import RedisUrl, parse_redis_url
@@ -102,7 +103,7 @@ def _disk(folder: Path, needed: int) -> Finding:
 
 def _servers(settings: Settings, needed: int) -> list[Finding]:
     url = parse_redis_url(settings.store)
-    findings = [transport(url.connect)]
+    findings = [transport(url.connect, password_file=url.login is not None)]
     try:
         with _masters(url, settings.store_timeout_ms) as masters:
             for client in masters:
@@ -111,7 +112,7 @@ def _servers(settings: Settings, needed: int) -> list[Finding]:
                 )
                 findings += server_findings(client, expected)
     except (redis.RedisError, RedisClusterException) as error:
-        told = translate_cluster if url.nodes else translate
+        told = translate_cluster if url.is_cluster else translate
         reason = str(told(error, url.shown, settings.store_timeout_ms))  # type: ignore[arg-type]
         findings.append(
             Finding("Redis", "change", reason, "answers to all checks", "see to that, ask again")
@@ -119,11 +120,11 @@ def _servers(settings: Settings, needed: int) -> list[Finding]:
     return findings
 
 
-def transport(url: str) -> Finding:
+def transport(url: str, *, password_file: bool = False) -> Finding:
     """Login and encryption, as the URL of a Redis server has them."""
     parts = urlsplit(url)
     near = parts.scheme == "unix" or (parts.hostname or "") in THIS_MACHINE
-    encrypted, login = parts.scheme == "rediss", bool(parts.password)
+    encrypted, login = parts.scheme == "rediss", password_file or bool(parts.password)
     lacking = [name for name, there in (("TLS", encrypted), ("a login", login)) if not there]
     where = "this machine" if near else "another machine"
     return judged(
@@ -139,7 +140,7 @@ def transport(url: str) -> Finding:
 @contextmanager
 def _masters(url: RedisUrl, timeout_ms: int) -> Iterator[list[redis.Redis]]:
     """A client of the server, or of each master of the cluster."""
-    if url.nodes:
+    if url.is_cluster:
         nodes = ClusterNodes(url, timeout_ms=timeout_ms)
         try:
             yield nodes.masters()
@@ -147,9 +148,8 @@ def _masters(url: RedisUrl, timeout_ms: int) -> Iterator[list[redis.Redis]]:
             nodes.close()
         return
     seconds = timeout_ms / 1000
-    client = redis.Redis.from_url(
-        url.connect, socket_timeout=seconds, socket_connect_timeout=seconds, decode_responses=True
-    )
+    options = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    client = server_client(url, {**options, "decode_responses": True})
     try:
         yield [client]
     finally:

@@ -107,12 +107,15 @@ def this_builder() -> Builder:
 def refuse_if_building(set_id: str, progress: BuildProgress) -> None:
     """Refuses a set that another indexer seems to be building.
 
-    A killed builder on this machine is told by its process; one elsewhere, by its silence.
+    A killed builder on this machine is told by its process; one elsewhere, by its silence. Where
+    clocks have jumped, a live one may be taken for gone: it stops at its next commit, since the
+    set is no longer its own, and no row is lost.
 
     Raises:
         BuildConflict: it committed within the last SILENT_AFTER_S seconds and may be alive.
     """
-    silent_s = time.time() - progress.updated_s
+    # A commit from far in the future, by a clock that was wrong, must not block the set until then.
+    silent_s = abs(time.time() - progress.updated_s)
     if silent_s < SILENT_AFTER_S and _may_be_alive(progress.builder):
         raise BuildConflict(
             f"set {set_id} is being built by process {progress.builder.pid} on "

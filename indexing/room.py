@@ -15,6 +15,7 @@ import redis
 from redis.exceptions import NoPermissionError, RedisClusterException
 
 from vector_store.keys import RedisKeys
+from vector_store.redis_client import server_client
 from vector_store.redis_errors import translate, translate_cluster
 from vector_store.redis_nodes import ClusterNodes
 from vector_store.redis_url import RedisUrl, parse_redis_url
@@ -95,14 +96,9 @@ def room(url: str, timeout_ms: int) -> Room:
 def _redis_room(url: str, timeout_ms: int) -> Room:
     parsed = parse_redis_url(url)
     seconds = timeout_ms / 1000
-    if parsed.nodes:
+    if parsed.is_cluster:
         return _cluster_room(parsed, timeout_ms)
-    client = redis.Redis.from_url(
-        parsed.connect,
-        credential_provider=parsed.login,
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
-    )
+    client = server_client(parsed, {"socket_timeout": seconds, "socket_connect_timeout": seconds})
     try:
         return _server_room(client)
     except redis.RedisError as error:

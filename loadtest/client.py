@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TIMINGS = re.compile(rb"\r\nserver-timing: *([^\r]*)", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _STAGE = re.compile(rb"([\w-]+);dur=([\d.]+)")
 _RECEIVE_BYTES = 1 << 16  # more would be mapped and unmapped by malloc at every call
 
@@ -48,11 +49,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Status line and the two headers that matter; `length` of the body that follows, bytes."""
+    """Status line and the headers that matter.
+
+    length: of the body that follows, bytes
+    closes: the server takes no further request over this connection
+    """
 
     status: int
     length: int
     timings_ms: dict[str, float]
+    closes: bool
 
 
 class Client:
@@ -68,6 +74,11 @@ class Client:
         self._host, self._address = address_of(url)
         self._timeout_s = timeout_s
         self._connect()
+
+    @property
+    def told_to_leave(self) -> bool:
+        """Whether the server has closed with its last answer: the next request connects anew."""
+        return self._told_to_leave
 
     def post(self, path: str, body: bytes) -> Answer:
         """Sends JSON and waits for the answer.
@@ -100,11 +111,12 @@ class Client:
     def _connect(self) -> None:
         self._socket = socket.create_connection(self._address, self._timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._told_to_leave = False
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
 
     def _exchange(self, request: bytes) -> Answer:
-        if self._readable.poll(0):
+        if self._told_to_leave or self._readable.poll(0):
             # Between two answers there is nothing to read but the end: servers close a connection
             # that was idle for some seconds. One that ends within a request is an error.
             self._socket.close()
@@ -119,6 +131,7 @@ class Client:
         while missing > 0:
             chunks.append(self._receive())
             missing -= len(chunks[-1])
+        self._told_to_leave = head.closes
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return Answer(head.status, head.timings_ms, body)
 
@@ -163,7 +176,8 @@ def parse_head(head: bytes) -> Head:
             "is this the server that was meant?"
         )
     timings = _TIMINGS.search(head)
-    return Head(int(head[9:12]), int(length[1]), parse_stages(timings[1] if timings else b""))
+    stages_ms = parse_stages(timings[1] if timings else b"")
+    return Head(int(head[9:12]), int(length[1]), stages_ms, closes=bool(_CLOSES.search(head)))
 
 
 def parse_stages(server_timing: bytes) -> dict[str, float]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from loadtest.client import Client, ServerGone
 
-READY_WITHIN_S = 120.0
+READY_WITHIN_S = 240.0
 STOPS_WITHIN_S = 20.0
 
 

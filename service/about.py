@@ -30,8 +30,10 @@ async def get_healthz() -> Health:
     responses={503: PROBLEM},
 )
 async def get_readyz(request: Request) -> Health:
-    """The default student is loaded, verified and warm, and its vector set is there."""
+    """The default student is loaded, verified and warm, its set is there, and it is to stay."""
     worker: Worker = request.app.state.worker
+    if worker.drain.begun:
+        raise NotReady("this instance is about to end: ask another one")
     slot = worker.serving.models[0].slot
     slot.ready_scorer()
     if slot.store_down:

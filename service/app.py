@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import about
 from service.connection import STATE, Limits
+from service.drain import Drain
 from service.errors import ServiceError, problem
 from service.guard import KeyGuard
 from service.observed import Observed, open_traces
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     front: ASGIApp = Front(app)
     if worker.keyring is not None:
         front = KeyGuard(front, worker.keyring)
-    return Observed(front, RequestLog.of(settings), traces)
+    return Observed(front, RequestLog.of(settings), worker.drain, traces)
 
 
 class Front:
@@ -74,6 +75,7 @@ class Front:
     def __init__(self, app: FastAPI) -> None:
         """In front of the application that has all other routes, and the lifespan."""
         self._app = app
+        self._drain: Drain = app.state.worker.drain
         self._handlers = {"/score": post_score, "/filter": post_filter}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +84,7 @@ class Front:
         if handler is None:
             await self._app(scope, receive, send)
             return
+        self._drain.note_request()
         scope["app"] = self._app
         scope["route"] = handler
         request = Request(scope, receive)

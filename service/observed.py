@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import metrics
+from service.drain import Drain
 from service.logs import REQUEST_ID
 from service.request_facts import SCOPE_KEY, RequestFacts
 from service.request_ids import request_ids
@@ -14,6 +15,8 @@ from service.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from service.traces import Traces
+
+_LEAVE = (b"connection", b"close")
 
 
 def open_traces(settings: Settings) -> "Traces | None":
@@ -37,10 +40,13 @@ def open_traces(settings: Settings) -> "Traces | None":
 class Observed:
     """Answers with `X-Request-Id`, and observes every request by known path and status code."""
 
-    def __init__(self, app: ASGIApp, log: RequestLog, traces: "Traces | None" = None) -> None:
-        """Wraps the application."""
+    def __init__(
+        self, app: ASGIApp, log: RequestLog, drain: Drain, traces: "Traces | None" = None
+    ) -> None:
+        """Wraps the application; answers of a worker that is to end close their connection."""
         self._app = app
         self._log = log
+        self._drain = drain
         self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +66,8 @@ class Observed:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], id_header]
+                if self._drain.begun:
+                    message["headers"].append(_LEAVE)
             await send(message)
 
         try:

@@ -26,7 +26,7 @@ from service.bodies import (
 )
 from service.coverage import SHED, STORE_ERROR, Coverage, coverage
 from service.deadline import Deadline
-from service.errors import DeadlineExceeded, Shed, StoreDown
+from service.errors import DeadlineExceeded, NotReady, Shed, StoreDown
 from service.filtering import filter_page, ordered
 from service.model import Model
 from service.request_facts import Period, facts_of
@@ -181,7 +181,10 @@ async def _score_or_pass(
     n = len(ids)
     try:
         scorer = slot.ready_scorer()
-    except StoreDown:
+    except (
+        NotReady,
+        StoreDown,
+    ):  # no rows: a store that lost them is no worse than one that is down
         return unscored(n, STORE_ERROR), {}
     with worker.admitted(n) as admitted:
         if admitted:

@@ -71,6 +71,8 @@ def score(scorer: Scorer, query: str, product_ids: ProductIds, deadline: Deadlin
         if fetching is not None:
             rows = fetching.result(timeout=deadline.remaining_s())
     except TimeoutError:
+        if fetching is not None:
+            fetching.cancel()  # one that has not begun would hold up those that somebody waits for
         return unscored(n, DEADLINE)
     except StoreError as error:
         metrics.STORE_FAILURES.labels("rows").inc()

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         None, description="hashes of the API keys (winnow keys new); without one there are none"
     )
+    drain_ms: Annotated[int, Field(ge=0, le=600_000)] = Field(
+        5_000, description="time at SIGTERM to send callers elsewhere; a quiet second ends it"
+    )
     admin_host: str = Field("127.0.0.1", description="address that the admin calls listen on")
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None, description="port of the admin calls (docs/rollout.md); without one there are none"

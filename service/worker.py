@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from service import metrics
 from service.deadline import Deadline
+from service.drain import Drain
 from service.follow import Follower
 from service.keyring import LOOK_EVERY_S, Keyring
 from service.serving import Serving, active_plan
@@ -46,6 +47,7 @@ class Worker:
         self._upkeep = ThreadPoolExecutor(1, "winnow-upkeep")
         self.serving = Serving(settings, self.store, self._fetcher)
         self.shadows = Shadows(settings.shadow_queue, lambda: self._inflight_candidates > 0)
+        self.drain = Drain(settings.drain_ms / 1e3)
         self._inflight_candidates = 0
         metrics.start(self.serving.names, settings.max_inflight_candidates)
         keys = settings.api_keys_file
@@ -74,6 +76,7 @@ class Worker:
             tasks.append(asyncio.create_task(follower.run()))
         if self.keyring is not None:
             tasks.append(asyncio.create_task(self._follow_keys(self.keyring)))
+        self.drain.watch()
         try:
             yield
         finally:

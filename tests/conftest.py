@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+if TYPE_CHECKING:
+    from tests.sentinel import Sentinels
 
 START_ATTEMPTS = 5  # another process may take the free port before Redis does
 ANSWER_WITHIN_S = 20
@@ -38,15 +42,17 @@ class RedisServer:
         self.socket = folder / "redis.sock"
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self._options: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start on a free port the first time, on the same port after a stop."""
+        self._options = options
         for _ in range(START_ATTEMPTS):
-            port = self.port or (_free_cluster_port() if self._in_cluster else _free_port())
+            port = self.port or (_free_cluster_port() if self._in_cluster else free_port())
             if self._answers(port):
                 self.port = port
                 return
@@ -78,6 +84,7 @@ class RedisServer:
                     *("--port", str(port), "--bind", "127.0.0.1", "--dir", str(self._folder)),
                     *("--save", "", "--appendonly", "no", "--unixsocket", str(self.socket)),
                     *(CLUSTER_NODE if self._in_cluster else ()),
+                    *self._options,
                 ],
                 stdout=log,
                 stderr=log,
@@ -95,7 +102,8 @@ class RedisServer:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -105,7 +113,7 @@ def _free_port() -> int:
 def _free_cluster_port() -> int:
     """A free port whose bus port is free and below 65,536 too."""
     for _ in range(100):
-        port = _free_port() // 2  # free ports are above 32,768; this is below 32,768
+        port = free_port() // 2  # free ports are above 32,768; this is below 32,768
         with socket.socket() as first, socket.socket() as second:
             try:
                 first.bind(("127.0.0.1", port))
@@ -230,6 +238,20 @@ def _running_cluster() -> Iterator[RedisCluster]:
             yield cluster
         finally:
             cluster.stop()
+
+
+@pytest.fixture
+def sentinels() -> "Iterator[Sentinels]":
+    """A Redis behind Sentinel for one test alone."""
+    from tests.sentinel import Sentinels
+
+    with TemporaryDirectory(prefix="winnow-sentinel-") as folder:
+        started = Sentinels(Path(folder))
+        try:
+            started.start()
+            yield started
+        finally:
+            started.stop()
 
 
 @pytest.fixture(scope="session")

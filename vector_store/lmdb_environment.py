@@ -3,6 +3,7 @@
 A file that is missing, damaged or foreign ends here in one StoreError.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ MAX_SETS: Final = 1024  # named databases that one process can hold open
 MAX_READERS: Final = 1024  # read transactions at the same time, over all processes
 SPARE_READERS: Final = 64  # kept per process, so that a request needn't register as a reader
 
+# A full disk takes a part of a page at first, and LMDB calls that an input/output error.
+FULL: Final = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)))
 DAMAGED: Final = (
     lmdb.CorruptedError,
     lmdb.InvalidError,
@@ -47,6 +50,11 @@ def translated(path: Path) -> Iterator[None]:
             "stop some of the processes that use it"
         ) from error
     except (lmdb.Error, OSError) as error:
+        if any(reason in str(error) for reason in FULL):
+            raise StoreError(
+                f"the LMDB store at {path} stored nothing of this batch ({error}): its disk is "
+                "full, or fails; make room there, then run the same command again: it resumes"
+            ) from error
         raise StoreError(f"the LMDB store at {path} failed: {error}") from error
 
 

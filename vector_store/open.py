@@ -12,10 +12,12 @@ from vector_store.redis_url import parse_redis_url
 
 
 def open_store(url: str, *, read_only: bool = False, timeout_ms: int = 100) -> VectorStore:
-    """Open `memory:`, `lmdb:PATH`, `redis://...` (also `rediss://`, `unix://`) or a Redis Cluster.
+    """Open `memory:`, `lmdb:PATH`, or Redis: one server, the master behind Sentinel, a cluster.
 
-    url: a Redis URL may carry user and password (percent-encoded), `/db` and `?ns=` (namespace);
-        a cluster is `redis+cluster://host:port[,host:port...]/?ns=` (also `rediss+cluster://`)
+    url: `redis://host:port` (also `rediss://`, `unix://`) may carry user and password
+        (percent-encoded), `/db` and `?ns=` (namespace); behind Sentinel it is
+        `redis+sentinel://host:port[,host:port...]/service/db?ns=`, a cluster is
+        `redis+cluster://host:port[,host:port...]/?ns=` (also `rediss+...://`)
     read_only: refuse every write; an LMDB folder must then exist
     timeout_ms: longest wait for one answer of Redis; connecting waits for the first call
 
@@ -23,7 +25,8 @@ def open_store(url: str, *, read_only: bool = False, timeout_ms: int = 100) -> V
         StoreError: the URL is none of these, or the LMDB folder is missing, damaged or in use.
     """
     scheme, _, rest = url.partition(":")
-    if scheme in ("redis", "rediss", "unix") and rest.startswith("//"):
+    one_server = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+    if scheme in one_server and rest.startswith("//"):
         return RedisStore(parse_redis_url(url), timeout_ms=timeout_ms, read_only=read_only)
     if scheme in ("redis+cluster", "rediss+cluster") and rest.startswith("//"):
         return RedisClusterStore(parse_redis_url(url), timeout_ms=timeout_ms, read_only=read_only)
@@ -36,6 +39,7 @@ def open_store(url: str, *, read_only: bool = False, timeout_ms: int = 100) -> V
     raise StoreError(
         "expected a store URL of the form memory:, lmdb:PATH (one colon, no slashes before the "
         "path) or redis://[user:password@]host:port/db?ns=NAMESPACE (also rediss://, "
-        "unix://PATH and redis+cluster://host:port,host:port/?ns=NAMESPACE), "
+        "unix://PATH, redis+sentinel://host:port,host:port/SERVICE/db?ns=NAMESPACE and "
+        "redis+cluster://host:port,host:port/?ns=NAMESPACE), "
         f"got {scheme + ':' if rest else scheme!r}..."
     )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from redis import exceptions as redis
+from redis.sentinel import MasterNotFoundError
 
 from vector_store.errors import StoreError, StoreUnavailable
 
@@ -18,6 +19,10 @@ CLUSTER: Final = (
     "is part of a Redis Cluster; give its URL as redis+cluster://host:port[,host:port...]/"
 )
 NO_CLUSTER: Final = "is no Redis Cluster; give its URL as redis://host:port/db"
+NO_MASTER: Final = (
+    "has no master that a Sentinel knows and finds up: a failover may be under way; else compare "
+    "the service and the places of the Sentinels with SENTINEL MASTERS"
+)
 UNSETTLED: Final = "is moving slots or failing over; the same call may succeed later"
 
 TABLE: Final[tuple[tuple[type[Exception], type[StoreError], str], ...]] = (
@@ -33,6 +38,7 @@ TABLE: Final[tuple[tuple[type[Exception], type[StoreError], str], ...]] = (
     (redis.ClusterError, StoreError, CLUSTER),
     (redis.ClusterCrossSlotError, StoreError, CLUSTER),
     (redis.WatchError, StoreUnavailable, "saw another process change this set; run it again"),
+    (MasterNotFoundError, StoreUnavailable, NO_MASTER),
     (redis.ConnectionError, StoreUnavailable, "cannot be reached"),
     (redis.InvalidResponse, StoreUnavailable, "does not speak the Redis protocol"),
     (redis.RedisError, StoreError, "refused the command"),
@@ -55,6 +61,8 @@ def translate(error: redis.RedisError, url: str, timeout_ms: int) -> StoreError:
         error = error.__context__
     # redis-py puts the command, a binary row included, in front of the server's reason.
     reason = str(error).rpartition(" of pipeline caused error: ")[2][:300]
+    if isinstance(error, MasterNotFoundError):  # redis-py adds its clients with all their options
+        reason = reason.partition(" : ")[0]
     # Out of memory only at EXEC: the server wraps its reason in an EXECABORT.
     if isinstance(error, redis.ExecAbortError) and "OOM" in reason:
         return StoreError(f"Redis at {url} {MEMORY} ({reason})")

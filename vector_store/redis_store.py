@@ -1,7 +1,7 @@
 """Vector sets in Redis: one string per product, shared by every machine that scores."""
 
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import redis
@@ -13,6 +13,7 @@ from vector_store.header import SetHeader
 from vector_store.ids import ProductIds
 from vector_store.keys import RedisKeys, lookup_ids
 from vector_store.native_rows import AVAILABLE, MgetReader, mget_commands
+from vector_store.redis_client import server_client
 from vector_store.redis_replies import exchange
 from vector_store.redis_sets import RedisSets
 from vector_store.redis_url import RedisUrl
@@ -28,7 +29,7 @@ SOCKET_READ_BYTES: Final = 1 << 18
 
 
 class RedisStore(RedisSets):
-    """A VectorStore in one Redis server (not a cluster). Connects when it is first used.
+    """A VectorStore in one Redis server, or the master behind Sentinel; connects when first used.
 
     A call waits at most `timeout_ms` for each answer and is never repeated behind the caller's
     back: what to do with the rest of a deadline is for the caller to decide.
@@ -38,15 +39,14 @@ class RedisStore(RedisSets):
         super().__init__(
             url.shown, RedisKeys(url.namespace), timeout_ms=timeout_ms, read_only=read_only
         )
-        self._redis = redis.Redis.from_url(
-            url.connect,
-            credential_provider=url.login,
-            protocol=2,  # any server; RESP3 would add a handshake and nothing that is used here
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=timeout_ms / 1000,
-            socket_read_size=SOCKET_READ_BYTES,
-            socket_timeout=timeout_ms / 1000,
-        )
+        options: dict[str, Any] = {
+            "protocol": 2,  # any server; RESP3 would add a handshake and nothing that is used here
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": timeout_ms / 1000,
+            "socket_read_size": SOCKET_READ_BYTES,
+            "socket_timeout": timeout_ms / 1000,
+        }
+        self._redis = server_client(url, options)
 
     @property
     def _client(self) -> redis.Redis:

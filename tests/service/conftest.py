@@ -111,6 +111,7 @@ def start(stack: ExitStack, folder: Path, store: str, settings: dict[str, str]) 
     port = free_port()
     log = folder / f"serve-{port}.log"
     chosen = {"store": store, "models": ",".join(MODELS), "workers": "1", "port": str(port)}
+    chosen["drain_ms"] = "0"  # nobody goes on asking a service that a test has done with
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*WINNOW, "serve"],
@@ -166,6 +167,15 @@ def lmdb_store(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("lmdb")
     url = f"lmdb:{folder / 'rows'}"
     index_shop(url, MODELS, folder)
+    return url
+
+
+@pytest.fixture(scope="session")
+def cheap_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of an LMDB store with the set of shop-deepdot alone, which is encoded in a moment."""
+    folder = tmp_path_factory.mktemp("cheap")
+    url = f"lmdb:{folder / 'rows'}"
+    index_shop(url, ("shop-deepdot",), folder)
     return url
 
 

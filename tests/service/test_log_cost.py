@@ -11,6 +11,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.bodies import json_response, parse
+from service.drain import Drain
 from service.logs import JsonLines
 from service.observed import Observed
 from service.request_log import RequestLog
@@ -66,7 +67,7 @@ def test_observing_costs_less_than_reading_and_writing_a_thousand_ids(
     body = json.dumps({"query": "red running shoes", "product_ids": ids}).encode()
     scores = {"scores": [number / 1000 for number in range(1000)]}
     bare = _asked(_answering)
-    silent = _asked(Observed(_answering, RequestLog(0.0, queries=False))) - bare
+    silent = _asked(Observed(_answering, RequestLog(0.0, queries=False), Drain(0.0))) - bare
     log = logging.getLogger("winnow.request")
     with (tmp_path / "log").open("w") as file:
         handler = logging.StreamHandler(file)
@@ -74,7 +75,9 @@ def test_observing_costs_less_than_reading_and_writing_a_thousand_ids(
         log.addHandler(handler)
         monkeypatch.setattr(log, "propagate", False)
         monkeypatch.setattr(log, "level", logging.INFO)
-        written = _asked(Observed(_answering, RequestLog(1.0, queries=False))) - bare - silent
+        written = (
+            _asked(Observed(_answering, RequestLog(1.0, queries=False), Drain(0.0))) - bare - silent
+        )
         log.removeHandler(handler)
     parts = _called(lambda: parse(ScoreRequest, body, 10_000, 1_000))
     parts += _called(lambda: json_response(scores, {"head": 0.001}))

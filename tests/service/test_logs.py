@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from service.drain import Drain
 from service.logs import FIELDS, REQUEST_ID, JsonLines, TextLines
 from service.observed import Observed
 from service.request_facts import RequestFacts, facts_of
@@ -242,7 +243,7 @@ async def _noting(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"X-Request-Id": "mine"}])
 def test_everything_done_for_a_request_knows_its_id(headers: dict[str, str]) -> None:
-    answer = _asked(Observed(_noting, RequestLog(0.0, queries=False)), headers)
+    answer = _asked(Observed(_noting, RequestLog(0.0, queries=False), Drain(0.0)), headers)
     given = answer.headers["x-request-id"]
     assert answer.json() == {"facts": given, "context": given}
     assert headers.get("X-Request-Id", given) == given

@@ -26,6 +26,7 @@ def test_each_scheme_opens_its_store(tmp_path: Path) -> None:
         ),
         (open_store("unix:///run/redis.sock"), RedisStore, "unix:///run/redis.sock"),
         (open_store("redis+cluster://h:1,i"), RedisClusterStore, "redis+cluster://h:1,i"),
+        (open_store("redis+sentinel://h:1,i/shop/2"), RedisStore, "redis+sentinel://h:1,i/shop/2"),
         (open_store("rediss+cluster://h/"), RedisClusterStore, "rediss+cluster://h/"),
     ]
     for store, kind, url in stores:
@@ -73,9 +74,18 @@ def test_a_timeout_must_be_positive() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("redis://h?socket_timeout=5", "parameters db, ns, password_file in a redis:// URL, got 'socket_timeout'"),
-        ("redis://h?password=secret", "parameters db, ns, password_file in a redis:// URL, got 'password'"),
-        ("redis://h?ssl_ca_certs=ca", "parameters db, ns, password_file in a redis:// URL, got 'ssl_ca_certs'"),
+        (
+            "redis://h?socket_timeout=5",
+            "parameters db, ns, password_file in a redis:// URL, got 'socket_timeout'",
+        ),
+        (
+            "redis://h?password=secret",
+            "parameters db, ns, password_file in a redis:// URL, got 'password'",
+        ),
+        (
+            "redis://h?ssl_ca_certs=ca",
+            "parameters db, ns, password_file in a redis:// URL, got 'ssl_ca_certs'",
+        ),
         ("unix:///s?ns=x&x=1", "parameters db, ns, password_file, username, password .* got 'x'"),
         ("redis://h/shop", "expected a database number in the Redis URL, got 'shop'"),
         ("redis://h?db=-1", "expected a database number"),
@@ -95,6 +105,11 @@ def test_a_timeout_must_be_positive() -> None:
         ("redis+cluster://:secret@h:1,,i", "cannot read the Redis URL"),
         ("redis+cluster://:se/cret@h", "cannot read the Redis URL"),
         ("redis+cluster://", "cannot read the Redis URL"),
+        ("redis+sentinel://h:1,i", "expected the service that the Sentinels watch.*got ''"),
+        ("redis+sentinel://h/shop/x", "expected the service .*got '/shop/x'"),
+        ("redis+sentinel://h/shop?db=1", "parameters ns, sentinel_username, .* got 'db'"),
+        ("redis+sentinel://:se/cret@h/shop", "cannot read the Redis URL"),
+        ("redis+sentinel:///shop", "cannot read the Redis URL"),
     ],
 )
 def test_a_redis_url_that_cannot_be_used_says_why(url: str, message: str) -> None:
@@ -110,6 +125,22 @@ def test_a_cluster_url_is_taken_apart() -> None:
     assert parsed.shown == "rediss+cluster://u:***@h:1,[::1]:2,i/?ns=x&ssl_ca_certs=ca.pem"
     assert parsed.namespace == "x"
     assert parsed.nodes == (("h", 1), ("::1", 2), ("i", 6379))
+
+
+def test_a_sentinel_url_is_taken_apart() -> None:
+    parsed = parse_redis_url(
+        "rediss+sentinel://u:p%40w@h:1,i/shop/2?ns=x&sentinel_username=s&sentinel_password=p%2Fw"
+        "&ssl_ca_certs=ca.pem"
+    )
+    assert parsed.connect == "rediss://u:p%40w@sentinel/2?ssl_ca_certs=ca.pem"
+    assert parsed.shown == (
+        "rediss+sentinel://u:***@h:1,i/shop/2?ns=x&sentinel_username=s&sentinel_password=***"
+        "&ssl_ca_certs=ca.pem"
+    )
+    assert (parsed.namespace, parsed.service) == ("x", "shop")
+    assert parsed.nodes == (("h", 1), ("i", 26379))
+    assert parsed.sentinel_login == (("username", "s"), ("password", "p/w"))
+    assert "p/w" not in repr(parsed)
 
 
 @pytest.mark.parametrize(
