@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from model_store.rollout import Share, set_beside
+from service.key_file import add_key
 from tests.deploy.conftest import DEPLOY, tool
 from tests.deploy.test_rules import PROMETHEUS, WHERE, alerts
 from tests.service.conftest import SHOP, Service, free_port, index_shop, start
@@ -67,7 +68,7 @@ def _load(service: Service, ids: list[str]) -> None:
 def prometheus(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Prometheus]:
-    """Scrapes a service with two workers, a canary and a shadow that is under a little load."""
+    """Scrapes a service with two workers, API keys, a canary and a shadow, under a little load."""
     program = tool("prometheus", WHERE)
     folder = tmp_path_factory.mktemp("prometheus")
     index_shop(f"lmdb:{folder / 'rows'}", (MODEL,), folder)
@@ -76,8 +77,11 @@ def prometheus(
         bundles = three_versions(folder)
         set_beside(bundles, MODEL, "canary", Share(version="2", share=0.5))
         set_beside(bundles, MODEL, "shadow", Share(version="2"))
+        key = add_key(folder / "api-keys", "prometheus-test", "2099-12-31")
         settings = {"models": MODEL, "workers": "2", "bundles": str(bundles)}
+        settings["api_keys_file"] = str(folder / "api-keys")
         service = start(stack, folder, f"lmdb:{folder / 'rows'}", settings)
+        service.client.headers["Authorization"] = f"Bearer {key}"
         service.wait_for("/readyz")
         config = folder / "prometheus.yml"
         config.write_text(yaml.safe_dump(_configuration(service)))
