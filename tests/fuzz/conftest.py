@@ -12,7 +12,7 @@ import pytest
 
 from tests.service.conftest import SHOP, Service, index_shop, start
 
-INPUTS_IN_CI = 2_000
+INPUTS_IN_CI = 600
 MODEL = "shop-bert2dnn"
 SEED = 20261121
 

@@ -85,7 +85,7 @@ def test_commands_that_fail_say_why(tmp_path: Path) -> None:
         with pytest.raises(CommandFailed, match=r"winnow index .*nowhere"):
             index(CATALOGUE, "nowhere", store, DEFAULT_ROOT)
         with (
-            pytest.raises(CommandFailed, match=r"did not come up.*nowhere"),
+            pytest.raises(CommandFailed, match=r"(?s)did not come up.*nowhere"),
             serve(store, "nowhere", DEFAULT_ROOT, 1, {}),
         ):
             pass
