@@ -1,6 +1,7 @@
 # Every target makes what it needs. `make demo` wants Python >= 3.11 and make, nothing else.
 PYTHON ?= python3
-PIP_FLAGS := --quiet --disable-pip-version-check
+# Compiling thousands of modules that are never imported takes longer than loading them.
+PIP_FLAGS := --quiet --disable-pip-version-check --no-compile
 SHELL := /bin/bash
 
 .PHONY: train-env demo serve test test-serving test-distilling test-ray chaos soak fuzz lint sbom audit shop constraints clean system
@@ -74,10 +75,10 @@ test: .venv/test .venv-train/all system
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 test-serving: .venv/test system
-	$(ONE_THREAD) .venv/bin/python -m pytest tests --ignore=tests/distill --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
+	$(ONE_THREAD) .venv/bin/python -m pytest --durations=20 tests --ignore=tests/distill --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
 
 test-distilling: .venv-train/all system
-	$(ONE_THREAD) .venv-train/bin/python -m pytest tests/distill tests/export tests/loadtest/test_headlines.py
+	$(ONE_THREAD) .venv-train/bin/python -m pytest --durations=20 tests/distill tests/export tests/loadtest/test_headlines.py
 
 # Ray, which is large: labelling and indexing on a local cluster of two workers.
 .venv-ray/all: pyproject.toml constraints.txt $(NATIVE)

@@ -157,6 +157,11 @@ class CwubTokenizer:
         self._vocabulary = vocabulary
         self._limit = {"query": query_tokens, "product": product_tokens}
 
+    @property
+    def size(self) -> int:
+        """One more than the largest id."""
+        return len(self._vocabulary)
+
     def encode(
         self, texts: Sequence[str], side: Literal["query", "product"]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -162,9 +162,12 @@ class OnnxStudent:
         """Runs the golden rows through every graph.
 
         Raises:
-            BundleDamaged: golden.npz can't be read.
+            BundleDamaged: golden.npz can't be read, or a graph knows fewer tokens than there are.
             BundleRefused: a graph's output is not finite or differs by more than the tolerance.
         """
+        self._product = self._session("product", self.run["product"])
+        self._check_largest_token(self._query, "query", "q")
+        self._check_largest_token(self._product, "product", "P")
         golden = read_npz(self._folder / GOLDEN_FILE)
         query_texts, product_texts = (
             golden[f"{side}_texts"].tolist() for side in ("query", "product")
@@ -178,6 +181,20 @@ class OnnxStudent:
         rows_P = golden["product.float32"].astype(np.float16)
         scores = np.stack([self.score(row[None, :], rows_P) for row in rows_q])
         self._compare("head", scores, golden)
+
+    def _check_largest_token(
+        self, session: ort.InferenceSession, graph: GraphName, output: str
+    ) -> None:
+        """Else the first text with a token beyond the table would fail, perhaps in months."""
+        token_ids = np.array([[self._tokenizer.size - 1]], dtype=np.int64)
+        try:
+            session.run([output], {"token_ids": token_ids, "token_mask": np.ones_like(token_ids)})
+        except _ORT_ERRORS as error:
+            raise BundleDamaged(
+                f"{self.manifest.name} {self.manifest.version}: graph {graph} fails on token "
+                f"{token_ids.item()}, the last one of {self._tokenizer.size} in the vocabulary: "
+                "the two are not of one export. Export again."
+            ) from error
 
     def _compare(
         self, graph: GraphName, got: NDArray[np.floating], golden: dict[str, NDArray[np.generic]]

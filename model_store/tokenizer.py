@@ -17,6 +17,11 @@ Side = Literal["query", "product"]
 class Tokenizer(Protocol):
     """Text -> token ids; what the `query` and `product` graphs take as input."""
 
+    @property
+    def size(self) -> int:
+        """One more than the largest id."""
+        ...
+
     def encode(
         self, texts: Sequence[str], side: Side
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -34,6 +34,11 @@ class WordPieceTokenizer:
             "product": _limited(text, product_tokens, path.name),
         }
 
+    @property
+    def size(self) -> int:
+        """One more than the largest id."""
+        return max(self._sides["query"].get_vocab(with_added_tokens=True).values()) + 1
+
     def encode(
         self, texts: Sequence[str], side: Literal["query", "product"]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

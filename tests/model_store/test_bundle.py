@@ -151,6 +151,14 @@ def test_a_graph_that_is_no_graph_is_refused(folder: Path) -> None:
         OnnxStudent.load(folder, precision="float32")
 
 
+def test_a_vocabulary_with_more_tokens_than_the_table_has_is_refused(folder: Path) -> None:
+    hashes = np.fromfile(folder / "vocabulary.u64", dtype="<u8")
+    np.append(hashes, np.uint64(2**64 - 1)).astype("<u8").tofile(folder / "vocabulary.u64")
+    _rewrite(folder)
+    with pytest.raises(BundleDamaged, match=rf"fails on token {len(hashes)}, the last one of"):
+        OnnxStudent.load(folder)
+
+
 def test_weights_outside_the_folder_are_never_read(folder: Path) -> None:
     """The graph names a file one folder up; checksums and manifest are all in order."""
     content = (folder / "product.onnx").read_bytes()
