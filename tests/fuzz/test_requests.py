@@ -139,7 +139,9 @@ def _send(service: Service, request: bytes) -> int | None:
             connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(1 << 16):
                 received += chunk
-        except (ConnectionResetError, BrokenPipeError):
+        except TimeoutError:
+            raise  # it hangs
+        except OSError:
             pass  # it had answered, or closed, before all was sent
     if not received:
         return None
