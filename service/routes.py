@@ -181,10 +181,7 @@ async def _score_or_pass(
     n = len(ids)
     try:
         scorer = slot.ready_scorer()
-    except (
-        NotReady,
-        StoreDown,
-    ):  # no rows: a store that lost them is no worse than one that is down
+    except (NotReady, StoreDown):  # a store that lost its rows is no worse than one that is down
         return unscored(n, STORE_ERROR), {}
     with worker.admitted(n) as admitted:
         if admitted:
