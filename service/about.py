@@ -10,7 +10,7 @@ from service.cpus import available_cpus
 from service.errors import NotReady
 from service.exposition import exposition
 from service.model import Beside, Model
-from service.routes import PROBLEM
+from service.openapi import PROBLEM
 from service.schemas import BesideStatus, Health, Info, Models, ModelStatus, RefusedVersion
 from service.worker import Worker
 
