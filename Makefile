@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check --no-compile
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test test-serving test-distilling test-ray chaos soak fuzz lint sbom audit shop constraints clean system
+.PHONY: train-env demo serve test test-serving test-distilling test-ray chaos soak overload fuzz lint sbom audit shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -94,6 +94,9 @@ test-ray: .venv-ray/all
 # Long proofs: the short forms stand among the tests, results in docs/reliability.md.
 soak: .venv/test
 	.venv/bin/python -m loadtest.soak
+
+overload: .venv/test
+	.venv/bin/python -m loadtest.overload
 
 fuzz: .venv/test system
 	$(ONE_THREAD) .venv/bin/python -m pytest -s tests/fuzz --fuzz-inputs 100000 --fuzz-report .data/fuzz.json

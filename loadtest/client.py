@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TIMINGS = re.compile(rb"\r\nserver-timing: *([^\r]*)", re.IGNORECASE)
+_RETRY = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 _CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _STAGE = re.compile(rb"([\w-]+);dur=([\d.]+)")
 _RECEIVE_BYTES = 1 << 16  # more would be mapped and unmapped by malloc at every call
@@ -27,21 +28,29 @@ class ServerGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response; `timings_ms` are the stages of its `Server-Timing` header."""
+    """One response.
+
+    timings_ms: the stages of its `Server-Timing` header
+    retry_after_s: when it says to ask again
+    """
 
     status: int
     timings_ms: dict[str, float]
     body: bytes
+    retry_after_s: int | None = None
 
     @property
     def outcome(self) -> Outcome:
         """What an answer of the service counts as: only "ok" is fully scored.
 
+        Shedding keeps a promise: 429 says when to ask again, a page of `/filter` passes whole.
         Searches the bytes: the service writes JSON without spaces, and a quote inside an id would
         be escaped.
         """
-        if self.status == 429 or (self.status == 200 and b'"degraded":{"shed":' in self.body):
-            return "shed"
+        if self.status == 429:
+            return "failed" if self.retry_after_s is None else "shed"
+        if self.status == 200 and b'"degraded":{"shed":' in self.body:
+            return "shed" if b'"passed_through":true' in self.body else "failed"
         if self.status != 200:
             return "failed"
         return "ok" if b'"full":true' in self.body else "degraded"
@@ -53,12 +62,14 @@ class Head:
 
     length: of the body that follows, bytes
     closes: the server takes no further request over this connection
+    retry_after_s: as in `Answer`
     """
 
     status: int
     length: int
     timings_ms: dict[str, float]
     closes: bool
+    retry_after_s: int | None
 
 
 class Client:
@@ -133,7 +144,7 @@ class Client:
             missing -= len(chunks[-1])
         self._told_to_leave = head.closes
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return Answer(head.status, head.timings_ms, body)
+        return Answer(head.status, head.timings_ms, body, head.retry_after_s)
 
     def _receive(self) -> bytes:
         received = self._socket.recv(_RECEIVE_BYTES)
@@ -176,8 +187,14 @@ def parse_head(head: bytes) -> Head:
             "is this the server that was meant?"
         )
     timings = _TIMINGS.search(head)
-    stages_ms = parse_stages(timings[1] if timings else b"")
-    return Head(int(head[9:12]), int(length[1]), stages_ms, closes=bool(_CLOSES.search(head)))
+    retry = _RETRY.search(head)
+    return Head(
+        int(head[9:12]),
+        int(length[1]),
+        parse_stages(timings[1] if timings else b""),
+        closes=bool(_CLOSES.search(head)),
+        retry_after_s=int(retry[1]) if retry else None,
+    )
 
 
 def parse_stages(server_timing: bytes) -> dict[str, float]:

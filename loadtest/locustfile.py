@@ -137,8 +137,14 @@ def _line(found: dict[str, float]) -> str:
 
 
 def _answer(response: FastResponse) -> Answer:
-    header = str(response.headers.get("Server-Timing", "")) if response.headers else ""
-    return Answer(response.status_code, parse_stages(header.encode()), response.content or b"")
+    headers = response.headers or {}
+    retry_after = headers.get("Retry-After")
+    return Answer(
+        response.status_code,
+        parse_stages(str(headers.get("Server-Timing", "")).encode()),
+        response.content or b"",
+        None if retry_after is None else int(retry_after),
+    )
 
 
 for hook, listener in (

@@ -45,12 +45,16 @@ Arrivals = Literal["poisson", "fixed"]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request: when it was due (seconds from the start), and how it went."""
+    """One request: when it was due (seconds from the start), and how it went.
+
+    status: of the answer, 0 where none came
+    """
 
     due_s: float
     lag_ms: float
     latency_ms: float
     outcome: Outcome
+    status: int
 
 
 class Run:
@@ -73,9 +77,11 @@ class Run:
         `on_second` is called with the seconds since the start.
 
         Raises:
-            OSError: nobody listens there.
+            OSError, ServerGone: nobody listens there, or nobody who answers.
         """
         clients = [Client(self._url, timeout_s=DRAIN_S) for _ in range(connections)]
+        for client in clients:  # a pool that stands; being let in takes a moment
+            client.get("/healthz")
         threads = [threading.Thread(target=self._connection, args=(each,)) for each in clients]
         self._started = time.perf_counter()
         for thread in threads:
@@ -105,17 +111,17 @@ class Run:
                 if client:
                     client.close()
                     client = None
-                self._note(i, sent_s, "failed")
+                self._note(i, sent_s, "failed", 0)
             else:
-                self._note(i, sent_s, answer.outcome)
+                self._note(i, sent_s, answer.outcome, answer.status)
                 self._note_answer(answer)
         if client:
             client.close()
 
-    def _note(self, i: int, sent_s: float, outcome: Outcome) -> None:
+    def _note(self, i: int, sent_s: float, outcome: Outcome, status: int) -> None:
         due_s = self._due_s[i]
-        answered_s = self._elapsed_s()
-        self.sent.append(Sent(due_s, (sent_s - due_s) * 1e3, (answered_s - due_s) * 1e3, outcome))
+        lag_ms, latency_ms = (sent_s - due_s) * 1e3, (self._elapsed_s() - due_s) * 1e3
+        self.sent.append(Sent(due_s, lag_ms, latency_ms, outcome, status))
 
     def _note_answer(self, answer: Answer) -> None:
         for stage, ms in answer.timings_ms.items():

@@ -59,3 +59,16 @@ def over_time(path: Path, latencies: Points, memory: Points) -> None:
     below.plot([at for at, _ in memory], [mb for _, mb in memory])
     below.set(xlabel="minutes", ylabel="memory (MB)", ylim=(0, None))
     figure.savefig(path)
+
+
+def rates(path: Path, series: Mapping[str, Points], memory: Points) -> None:
+    """Answers per second (second, count) of each kind above memory (second, MB), as PNG."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for name, points in series.items():
+        above.plot([at for at, _ in points], [count for _, count in points], label=name)
+    above.set(ylabel="answers per second, by when they were due", ylim=(0, None))
+    above.legend()
+    below.plot([at for at, _ in memory], [mb for _, mb in memory])
+    below.set(xlabel="seconds", ylabel="memory (MB)", ylim=(0, None))
+    figure.savefig(path)

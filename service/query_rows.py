@@ -89,6 +89,9 @@ class QueryRows:
         return rows.values if rows.status[0] == FOUND else None
 
     def _keep(self, query: str, row: NDArray[np.float32]) -> None:
+        # A copy: ONNX Runtime's own arrays lie in its session's arena, and one of them keeps the
+        # whole arena, long after the version is gone whose session it was.
+        row = row.copy()
         row.flags.writeable = False
         with self._lock:
             self._kept[query] = row

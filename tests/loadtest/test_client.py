@@ -35,15 +35,19 @@ def test_outcomes(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "outcome"),
+    ("status", "body", "retry_after_s", "outcome"),
     [
-        (429, b"{}", "shed"),
-        (200, b'{"coverage":{"full":false,"degraded":{"shed":3}}}', "shed"),
-        (503, b'{"detail":"full"}', "failed"),
+        (429, b"{}", 1, "shed"),
+        (429, b"{}", None, "failed"),
+        (200, b'{"coverage":{"degraded":{"shed":3}},"passed_through":true}', None, "shed"),
+        (200, b'{"coverage":{"degraded":{"shed":3}},"passed_through":false}', None, "failed"),
+        (503, b'{"detail":"full"}', 1, "failed"),
     ],
 )
-def test_outcomes_of_a_busy_service(status: int, body: bytes, outcome: Outcome) -> None:
-    assert Answer(status, {}, body).outcome == outcome
+def test_outcomes_of_a_busy_service(
+    status: int, body: bytes, retry_after_s: int | None, outcome: Outcome
+) -> None:
+    assert Answer(status, {}, body, retry_after_s).outcome == outcome
 
 
 def test_every_request_is_measured_once(service: Service) -> None:
