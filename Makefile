@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check --no-compile
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test test-serving test-distilling test-ray chaos soak overload fuzz lint sbom audit shop constraints clean system
+.PHONY: train-env demo serve test test-serving test-distilling test-ray activations chaos soak overload fuzz lint sbom audit shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -94,6 +94,9 @@ test-ray: .venv-ray/all
 # Long proofs: the short forms stand among the tests, results in docs/reliability.md.
 soak: .venv/test
 	.venv/bin/python -m loadtest.soak
+
+activations: .venv/test
+	.venv/bin/python -m loadtest.activations
 
 overload: .venv/test
 	.venv/bin/python -m loadtest.overload

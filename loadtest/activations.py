@@ -1,10 +1,12 @@
 r"""Versions activated and rolled back under load: no request fails, no answer mixes versions.
 
+    python -m loadtest.activations [--times 1000]
     python -m loadtest.activations --url http://127.0.0.1:8000 --admin-url http://127.0.0.1:8001 \
         --admin-token-file token --model mine --versions 1 2 --catalogue products.csv \
         --queries queries.txt [--times 1000]
 
-The service runs already, with both versions published and their vector sets live. What each version
+The first form starts a service of its own on the shop's rows. In the second one a service runs
+already, with both versions published and their vector sets live. What each version
 answers to a fixed list of requests is asked once while nothing changes; afterwards every answer has
 to be, to the last bit, that of the version it names. Exits with 1 if one is not, or if one failed.
 """
@@ -22,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +31,7 @@ from loadtest.client import Client, ServerGone
 from loadtest.commands import memory_mb
 from loadtest.figures import quantiles
 from loadtest.traffic import read_ids, read_queries
+from loadtest.versions import SHOP, Admin, two_versions
 
 _REQUESTS = 40
 _CONSOLE = Console()
@@ -52,38 +54,6 @@ class Load:
     failed: list[str] = field(default_factory=list)
     mixed: list[str] = field(default_factory=list)
     by_version: dict[str, int] = field(default_factory=dict)
-
-
-class Admin:
-    """The admin port of the service."""
-
-    def __init__(self, url: str, token: str, model: str) -> None:
-        """Connects at the first call."""
-        headers = {"Authorization": f"Bearer {token}"}
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=600)
-        self._model = model
-
-    def activate(self, version: str) -> None:
-        """Raises ServerGone where the service refuses."""
-        self._call("activate", {"version": version})
-
-    def rollback(self) -> None:
-        """Raises ServerGone where the service refuses."""
-        self._call("rollback", None)
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._client.close()
-
-    def state(self) -> dict[str, Any]:
-        """Models and workers."""
-        answer: dict[str, Any] = self._client.get("/v1/models").raise_for_status().json()
-        return answer
-
-    def _call(self, what: str, body: dict[str, str] | None) -> None:
-        answer = self._client.post(f"/v1/models/{self._model}/{what}", json=body)
-        if answer.status_code != 200:
-            raise ServerGone(f"{what} {body}: {answer.status_code} {answer.text}")
 
 
 def fixed_requests(
@@ -197,6 +167,10 @@ def change_often(admin: Admin, versions: Sequence[str], times: int, took_s: list
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs it; the exit code."""
     options = _options(arguments)
+    if options.url is None:
+        with two_versions(options.model, options.workers) as service:
+            options.url, options.versions = service.served.url, service.versions
+            return _compare(options, service.admin)
     token = options.admin_token_file.read_text(encoding="ascii").strip()
     with closing(Admin(options.admin_url, token, options.model)) as admin:
         return _compare(options, admin)
@@ -277,19 +251,26 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--admin-url", required=True)
-    parser.add_argument("--admin-token-file", required=True, type=Path)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--versions", required=True, nargs=2)
-    parser.add_argument("--catalogue", required=True, type=Path, help="CSV with product_id")
-    parser.add_argument("--queries", required=True, type=Path)
+    parser.add_argument("--url", help="of a service that runs; else one is started")
+    parser.add_argument("--admin-url")
+    parser.add_argument("--admin-token-file", type=Path)
+    parser.add_argument("--model", default="shop-reprbert")
+    parser.add_argument("--versions", nargs=2)
+    parser.add_argument("--workers", type=int, default=2, help="of the service that is started")
+    parser.add_argument(
+        "--catalogue", type=Path, default=SHOP / "products.csv", help="CSV with product_id"
+    )
+    parser.add_argument("--queries", type=Path, default=SHOP / "queries.csv")
     parser.add_argument("--times", type=int, default=1000, help="changes")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--candidates", type=int, default=200)
     parser.add_argument("--rest-seconds", type=float, default=5.0, help="of load before them")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    needed = options.admin_url, options.admin_token_file, options.versions
+    if options.url is not None and None in needed:
+        parser.error("--url needs --admin-url, --admin-token-file and --versions of that service")
+    return options
 
 
 if __name__ == "__main__":

@@ -137,13 +137,13 @@ def _line(found: dict[str, float]) -> str:
 
 
 def _answer(response: FastResponse) -> Answer:
-    headers = response.headers or {}
-    retry_after = headers.get("Retry-After")
+    stages = str((response.headers or {}).get("Server-Timing", ""))
+    retry_after = str((response.headers or {}).get("Retry-After", ""))
     return Answer(
         response.status_code,
-        parse_stages(str(headers.get("Server-Timing", "")).encode()),
+        parse_stages(stages.encode()),
         response.content or b"",
-        None if retry_after is None else int(retry_after),
+        int(retry_after) if retry_after else None,
     )
 
 

@@ -11,15 +11,11 @@ the first five, or memory grew by more than a tenth.
 
 import argparse
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from itertools import cycle, islice
@@ -29,16 +25,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from loadtest.activations import Admin
 from loadtest.client import Client, ServerGone
-from loadtest.commands import CommandFailed, Served, free_port, index, memory_mb, serve
+from loadtest.commands import Served, memory_mb
 from loadtest.figures import markdown_table, quantiles, short
 from loadtest.open_loop import Run, Sent, due_times
 from loadtest.traffic import Traffic, read_ids, read_queries
+from loadtest.versions import SHOP, TwoVersions, two_versions
 
-SHOP = Path("examples") / "shop"
-BUNDLES = Path("model_store") / "bundles"
-TOKEN = "a token of this run alone"
 MOST_TAIL, MOST_MEMORY = 1.10, 1.10  # last over first
 _DISTINCT = 3_000  # requests, sent again and again
 _WARM_UP_S = 30.0  # before the clock: caches fill, allocators find their size
@@ -95,9 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs it; the exit code."""
     options = _options(arguments)
     seconds = options.minutes * 60
-    with _service(options) as (served, admin, other):
-        run = _run(served, options, seconds)
-        watched = _drive(run, served, (admin, other), options, seconds)
+    with two_versions(options.model, options.workers) as service:
+        run = _run(service.served, options, seconds)
+        watched = _drive(run, service, options, seconds)
     found = _figures(run, watched, options)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "soak.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
@@ -110,47 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if found.problems:
         _CONSOLE.print(f"missed: {'; '.join(found.problems)}", markup=False)
     return 1 if found.problems else 0
-
-
-@contextmanager
-def _service(options: argparse.Namespace) -> Iterator[tuple[Served, Admin, str]]:
-    """A service with admin calls, and the version to activate: another one is active."""
-    with tempfile.TemporaryDirectory(prefix="winnow-soak-") as temporary:
-        folder = Path(temporary)
-        bundles, store = folder / "bundles", f"lmdb:{folder / 'rows'}"
-        shutil.copytree(BUNDLES / options.model, bundles / options.model)
-        _CONSOLE.print("a second version, and the rows of both ...")
-        other = _calibrate(options.model, bundles)
-        index(SHOP / "products.csv", options.model, store, bundles)
-        token, port = folder / "token", free_port()
-        token.write_text(TOKEN)
-        settings = {
-            "admin_port": str(port),
-            "admin_token_file": str(token),
-            "row_cache_mb": "16",
-            "query_cache_entries": "1000",
-        }
-        with serve(store, options.model, bundles, options.workers, settings) as served:
-            admin = Admin(f"http://127.0.0.1:{port}", TOKEN, options.model)
-            try:
-                yield served, admin, other
-            finally:
-                admin.close()
-
-
-def _calibrate(model: str, bundles: Path) -> str:
-    """Publishes a version with another scale and other thresholds, on the same rows."""
-    command = [
-        *(sys.executable, "-c", "from cli.main import main; main()", "calibrate", "--json"),
-        *("--model", model, "--bundles", str(bundles), "--default", "recall=0.9"),
-        *("--judgments", str(SHOP / "judgments.valid.csv"), "--bootstrap", "100"),
-        *("--products", str(SHOP / "products.csv")),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandFailed(f"winnow calibrate: {done.stderr[-2000:]}")
-    published: str = json.loads(done.stdout)["published"]
-    return published
 
 
 def _run(served: Served, options: argparse.Namespace, seconds: float) -> Run:
@@ -168,15 +120,9 @@ def _run(served: Served, options: argparse.Namespace, seconds: float) -> Run:
     return Run(served.url, list(islice(cycle(requests), len(due_s))), due_s)
 
 
-def _drive(
-    run: Run,
-    served: Served,
-    change_to: tuple[Admin, str],
-    options: argparse.Namespace,
-    seconds: float,
-) -> Watched:
+def _drive(run: Run, service: TwoVersions, options: argparse.Namespace, seconds: float) -> Watched:
     watched, ended = Watched(), threading.Event()
-    admin, other = change_to
+    admin, other, served = service.admin, service.versions[1], service.served
 
     def change() -> None:
         """Back and forth, until the load has ended."""
