@@ -137,8 +137,8 @@ def _line(found: dict[str, float]) -> str:
 
 
 def _answer(response: FastResponse) -> Answer:
-    stages = str((response.headers or {}).get("Server-Timing", ""))
-    retry_after = str((response.headers or {}).get("Retry-After", ""))
+    retry_after = str(response.headers.get("Retry-After", "")) if response.headers else ""
+    stages = str(response.headers.get("Server-Timing", "")) if response.headers else ""
     return Answer(
         response.status_code,
         parse_stages(stages.encode()),
