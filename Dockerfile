@@ -17,6 +17,7 @@ COPY distill distill
 COPY doctor doctor
 COPY evaluation evaluation
 COPY export export
+COPY importing importing
 COPY indexing indexing
 COPY loadtest loadtest
 COPY model_store model_store

@@ -18,6 +18,7 @@ from cli import (
     doctor,
     evaluate,
     export,
+    import_,
     index,
     keys,
     label,
@@ -34,6 +35,7 @@ from cli.rollout import ServiceRefused
 from distill.errors import DistillError
 from evaluation.errors import EvaluationError
 from export.errors import ExportError
+from importing.errors import ImportRefused
 from indexing.errors import IndexingError
 from model_store.errors import ModelStoreError
 from service.settings import SettingsError
@@ -53,6 +55,7 @@ app.command()(context.context)
 app.command()(train.train)
 app.command()(export.export)
 app.add_typer(models.app, name="models")
+app.add_typer(import_.app, name="import")
 app.command()(index.index)
 app.add_typer(sets.app, name="sets")
 app.command()(serve.serve)
@@ -73,6 +76,7 @@ def main() -> None:
         DistillError,
         EvaluationError,
         ExportError,
+        ImportRefused,
         IndexingError,
         ModelStoreError,
         ServiceRefused,

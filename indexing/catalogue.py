@@ -68,7 +68,7 @@ class Catalogue:
                 before that has been yielded.
         """
         count = 0
-        checked = _checked if self.holds == "products" else _checked_query
+        checked = checked_product if self.holds == "products" else checked_query
         try:
             for raw in self._raw_rows():
                 count += 1
@@ -168,6 +168,25 @@ def open_queries(
     )
 
 
+def checked_product(raw: RawRow) -> Row:
+    """The product of a row, or why it is none."""
+    product_id = str(raw.product_id) if type(raw.product_id) is int else raw.product_id
+    problem = _problem("id", product_id) or _problem("title", raw.title)
+    if problem is None and len(str(product_id).encode()) > MAX_ID_BYTES:
+        problem = f"id longer than {MAX_ID_BYTES} bytes of UTF-8"
+    if problem is not None:
+        return BadLine(raw.line_number, problem, raw.text)
+    return Entry(raw.line_number, str(product_id), str(raw.title))
+
+
+def checked_query(raw: RawRow) -> Row:
+    """The query of a row, or why it is none."""
+    problem = _problem("query", raw.product_id) or _problem("text", raw.title)
+    if problem is not None:
+        return BadLine(raw.line_number, problem, raw.text)
+    return Entry(raw.line_number, query_id(str(raw.product_id)), str(raw.title))
+
+
 def _opened(catalogue: Catalogue) -> Catalogue:
     with closing(catalogue.rows()) as rows:
         next(rows, None)
@@ -193,23 +212,6 @@ def _parquet_rows(path: Path, columns: tuple[str, str]) -> Iterator[RawRow | Bad
             f"{path.name}: reading Parquet needs pyarrow: pip install 'winnow-relevance[parquet]'"
         ) from error
     return parquet_rows(path, columns)
-
-
-def _checked(raw: RawRow) -> Row:
-    product_id = str(raw.product_id) if type(raw.product_id) is int else raw.product_id
-    problem = _problem("id", product_id) or _problem("title", raw.title)
-    if problem is None and len(str(product_id).encode()) > MAX_ID_BYTES:
-        problem = f"id longer than {MAX_ID_BYTES} bytes of UTF-8"
-    if problem is not None:
-        return BadLine(raw.line_number, problem, raw.text)
-    return Entry(raw.line_number, str(product_id), str(raw.title))
-
-
-def _checked_query(raw: RawRow) -> Row:
-    problem = _problem("query", raw.product_id) or _problem("text", raw.title)
-    if problem is not None:
-        return BadLine(raw.line_number, problem, raw.text)
-    return Entry(raw.line_number, query_id(str(raw.product_id)), str(raw.title))
 
 
 def _problem(what: Literal["id", "title", "query", "text"], value: object) -> str | None:

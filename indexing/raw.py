@@ -15,6 +15,14 @@ class RawRow(NamedTuple):
     text: str
 
 
+class Record(NamedTuple):
+    """Some columns of one record, as it stands in the file; None where Parquet has none."""
+
+    line_number: int
+    fields: tuple[object, ...]
+    text: str
+
+
 class BadLine(NamedTuple):
     """A record that gives no entry; `text` is as it stands in the file."""
 

@@ -5,12 +5,12 @@ import gzip
 import io
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from indexing.errors import CatalogueError
-from indexing.raw import BadLine, RawRow
+from indexing.raw import BadLine, RawRow, Record
 
 MAX_LINE_CHARS = 1 << 20  # keeps memory flat on a file without line ends
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -30,19 +30,23 @@ def has_surrogates(text: str) -> bool:
 
 
 def csv_rows(path: Path, encoding: str, columns: Columns) -> Iterator[RawRow | BadLine]:
-    """RFC 4180 with a header line; quoted fields may hold line ends.
+    """RFC 4180 with a header line, as `csv_records`."""
+    return (_raw(record) for record in csv_records(path, encoding, columns))
+
+
+def csv_records(
+    path: Path, encoding: str, columns: Sequence[str], delimiter: str = ","
+) -> Iterator[Record | BadLine]:
+    """The columns of every record after the header line; quoted fields may hold line ends.
 
     A quote that is never closed would swallow the lines after it: where the quoting is wrong, only
     the line on which the record starts is rejected, and reading goes on with the next one.
     """
     with _lines(path, encoding, newline="") as lines:
-        reader = csv.reader(lines, strict=True)
-        try:
-            header = next(reader, None)
-        except csv.Error as error:
-            raise CatalogueError(f"{path.name}: unreadable header line: {error}") from error
+        reader = csv.reader(lines, strict=True, delimiter=delimiter)
+        header = _csv_header(path, reader)
         positions = _positions(path, header, columns)
-        width = len(header or ())
+        width = len(header)
         while True:
             lines.start_record()
             try:
@@ -53,14 +57,27 @@ def csv_rows(path: Path, encoding: str, columns: Columns) -> Iterator[RawRow | B
                 yield BadLine(lines.number, str(error), lines.give_back_all_but_first())
                 continue
             if fields:
-                yield _row(lines.number, fields, width, positions, lines.record_text())
+                yield _record(lines.number, fields, width, positions, lines.record_text())
+
+
+def csv_header(path: Path, encoding: str, delimiter: str = ",") -> list[str]:
+    """The column names of a file; none where it is empty."""
+    with _lines(path, encoding, newline="") as lines:
+        return _csv_header(path, csv.reader(lines, strict=True, delimiter=delimiter))
+
+
+def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+    try:
+        return next(reader, [])
+    except csv.Error as error:
+        raise CatalogueError(f"{path.name}: unreadable header line: {error}") from error
 
 
 def tsv_rows(path: Path, encoding: str, columns: Columns) -> Iterator[RawRow | BadLine]:
     """IANA text/tab-separated-values with a header line: quotes are ordinary characters."""
     with _lines(path, encoding, newline="\n") as lines:
         header: list[str] | None = None
-        positions = (0, 0)
+        positions: list[int] = []
         for text in _each(lines):
             if isinstance(text, BadLine):
                 yield text
@@ -69,7 +86,7 @@ def tsv_rows(path: Path, encoding: str, columns: Columns) -> Iterator[RawRow | B
             if header is None:
                 header, positions = fields, _positions(path, fields, columns)
                 continue
-            yield _row(lines.number, fields, len(header), positions, text)
+            yield _raw(_record(lines.number, fields, len(header), positions, text))
         if header is None:
             _positions(path, None, columns)
 
@@ -118,24 +135,30 @@ def _json_row(number: int, text: str) -> dict[str, object] | BadLine:
     return value
 
 
-def _row(
-    number: int, fields: list[str], width: int, positions: tuple[int, int], text: str
-) -> RawRow | BadLine:
+def _record(
+    number: int, fields: list[str], width: int, positions: Sequence[int], text: str
+) -> Record | BadLine:
     if len(fields) != width:
         return BadLine(number, f"expected {width} fields, got {len(fields)}", text)
     if not text.isascii() and has_surrogates(text):
         return BadLine(number, _UNDECODABLE, text)
-    return RawRow(number, fields[positions[0]], fields[positions[1]], text)
+    return Record(number, tuple(fields[position] for position in positions), text)
 
 
-def _positions(path: Path, header: list[str] | None, columns: Columns) -> tuple[int, int]:
+def _raw(record: Record | BadLine) -> RawRow | BadLine:
+    if isinstance(record, BadLine):
+        return record
+    return RawRow(record.line_number, record.fields[0], record.fields[1], record.text)
+
+
+def _positions(path: Path, header: list[str] | None, columns: Sequence[str]) -> list[int]:
     if not header:
         raise CatalogueError(f"{path.name}: expected a header line, found an empty file or line")
     _require(path, header, columns)
-    return header.index(columns[0]), header.index(columns[1])
+    return [header.index(column) for column in columns]
 
 
-def _require(path: Path, header: list[str], columns: Columns) -> None:
+def _require(path: Path, header: list[str], columns: Sequence[str]) -> None:
     for column in columns:
         if header.count(column) != 1:
             raise CatalogueError(

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.errors import TokenizerError
+from model_store.words import Word
 
 VOCABULARY_FILE = "vocabulary.u64"
 
@@ -107,11 +108,16 @@ class Vocabulary:
 
     def ids(self, text: str) -> NDArray[np.int64]:
         """Ids of the known tokens of a text, in order; unknown tokens are dropped, not counted."""
-        wanted = np.fromiter(map(token_hash, tokens(text)), dtype=np.uint64)
-        rank = np.searchsorted(self._hashes, wanted)
+        rank, known = self.look_up(tokens(text))
+        ids: NDArray[np.int64] = rank[known].astype(np.int64)
+        return ids
+
+    def look_up(self, wanted: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Ids of tokens [n], and which of them are known: the ids of the others mean nothing."""
+        hashes = np.fromiter(map(token_hash, wanted), dtype=np.uint64)
+        rank = np.searchsorted(self._hashes, hashes)
         rank[rank == len(self._hashes)] = 0  # past the end: compared below, and found different
-        known: NDArray[np.int64] = rank[self._hashes[rank] == wanted].astype(np.int64)
-        return known
+        return rank, self._hashes[rank] == hashes
 
 
 def build_vocabulary(
@@ -175,3 +181,19 @@ class CwubTokenizer:
             token_ids[row, : len(bag)] = bag
             token_mask[row, : len(bag)] = 1
         return token_ids, token_mask
+
+    def words(self, text: str, side: Literal["query", "product"]) -> list[Word]:
+        """The units of a text; each is part of one unigram and two bigrams."""
+        split, named = units(text), tokens(text)
+        _, known = self._vocabulary.look_up(named)
+        seen = known & (np.cumsum(known) <= self._limit[side])
+        most = int(np.flatnonzero(seen)[-1]) + 1 if seen.sum() == self._limit[side] else len(named)
+        return [
+            Word(
+                unit,
+                tuple(named[j] for j in range(2 * i, 2 * i + 3) if seen[j]),
+                "cut" if 2 * i >= most else "known" if known[2 * i + 1] else "unknown",
+                " ".join(split[:i] + split[i + 1 :]),
+            )
+            for i, unit in enumerate(split)
+        ]

@@ -19,7 +19,8 @@ from model_store.errors import BundleDamaged, BundleRefused
 from model_store.head_kernel import HeadKernel, KernelPath, fast_path, kernel_paths, read_head
 from model_store.manifest import TILE, GraphName, Manifest, Precision
 from model_store.npz import read_npz
-from model_store.tokenizer import Tokenizer, open_tokenizer
+from model_store.tokenizer import Side, Tokenizer, open_tokenizer
+from model_store.words import Word
 
 log = logging.getLogger("winnow.student")
 
@@ -54,7 +55,8 @@ class OnnxStudent:
             self._kernel = HeadKernel(weights, kernel_paths()[0])
         else:
             self._head = self._session("head", run["head"])
-        # Encoding a catalogue is offline work: a server never holds the product graph's memory.
+        # Encoding a catalogue is offline work: a server holds the product graph's memory only
+        # once it has been asked to encode a title.
         self._product: ort.InferenceSession | None = None
 
     @classmethod
@@ -130,6 +132,10 @@ class OnnxStudent:
             feeds = {"token_ids": token_ids, "token_mask": token_mask}
             rows[start : start + step] = self._product.run(["P"], feeds)[0]
         return rows
+
+    def words(self, text: str, side: Side) -> list[Word]:
+        """The words of a query or title, as its tokenizer reads them."""
+        return self._tokenizer.words(text, side)
 
     def score(
         self,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from model_store.cwub import VOCABULARY_FILE, CwubTokenizer, Vocabulary
 from model_store.manifest import TokenizerSpec
 from model_store.wordpiece import TOKENIZER_FILE, WordPieceTokenizer
+from model_store.words import Word
 
 Side = Literal["query", "product"]
 
@@ -26,6 +27,10 @@ class Tokenizer(Protocol):
         self, texts: Sequence[str], side: Side
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids and mask (1 = token, 0 = padding), both int64 [n, length], length >= 1."""
+        ...
+
+    def words(self, text: str, side: Side) -> list[Word]:
+        """The words of a text, in its order, and the text without each."""
         ...
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as HfTokenizer
 
 from model_store.errors import TokenizerError
+from model_store.words import Word, WordStatus
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -48,6 +49,30 @@ class WordPieceTokenizer:
             np.array([encoding.ids for encoding in encodings], dtype=np.int64),
             np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
         )
+
+    def words(self, text: str, side: Literal["query", "product"]) -> list[Word]:
+        """The words of a text, each with its pieces; a punctuation mark is a word too."""
+        tokenizer = self._sides[side]
+        seen = tokenizer.encode(text)
+        pieces: dict[int, list[str]] = {}
+        spans: dict[int, tuple[int, int]] = {}
+        for part in (seen, *seen.overflowing):
+            for token, word, span in zip(part.tokens, part.word_ids, part.offsets, strict=True):
+                if word is None:  # [CLS], [SEP] and padding
+                    continue
+                first, last = spans.get(word, span)
+                spans[word] = min(first, span[0]), max(last, span[1])
+                if part is seen:
+                    pieces.setdefault(word, []).append(token)
+        unknown = tokenizer.model.unk_token
+        words = []
+        for word, (start, end) in spans.items():
+            own = pieces.get(word, [])
+            status: WordStatus = "cut" if not own else "unknown" if unknown in own else "known"
+            # A space, so that what stood on both sides stays two words.
+            without = f"{text[:start]} {text[end:]}"
+            words.append(Word(text[start:end], tuple(own), status, without))
+        return words
 
 
 def _limited(text: str, limit: int, name: str) -> HfTokenizer:

@@ -17,7 +17,7 @@ from service.deadline import Deadline
 from service.errors import Shed, StoreDown
 from service.model import Model
 from service.request_facts import Period, facts_of
-from service.schemas import CandidatesRequest
+from service.schemas import CandidatesRequest, QueryRequest
 from service.scoring import Scored, Scorer, score
 from service.worker import Worker
 from vector_store.ids import ProductIds
@@ -111,7 +111,7 @@ def _periods(arrived: float, decoded: float, scored: Scored) -> dict[str, Period
     return {"decode": (arrived, decoded), "wait": (decoded, began), **scored.periods_s}
 
 
-def request_key(request: Request, body: CandidatesRequest) -> str:
+def request_key(request: Request, body: QueryRequest) -> str:
     """What a canary's share is drawn by: the header `X-Winnow-Key`, else the query."""
     return request.headers.get("x-winnow-key") or body.query
 

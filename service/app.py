@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import about
+from service import about, explain
 from service.connection import STATE, Limits
 from service.drain import Drain
 from service.errors import ServiceError, problem
@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     )
     app.state.worker = worker
     app.include_router(router)
+    app.include_router(explain.router)
     app.include_router(about.router)
     app.add_exception_handler(ServiceError, service_problem)
     app.add_exception_handler(HTTPException, http_problem)

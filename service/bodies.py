@@ -71,11 +71,11 @@ def parse(
             {"limit": max_candidates, "candidates": n},
         )
     if len(request.query) > max_query_chars:
-        raise _invalid(
+        raise invalid(
             "query", f"expected at most {max_query_chars} characters, got {len(request.query)}"
         )
     if sort_values is not None and len(sort_values) != n:
-        raise _invalid(
+        raise invalid(
             "sort_values", f"expected one value per product id ({n}), got {len(sort_values)}"
         )
     return request, ids, sort_values
@@ -102,7 +102,7 @@ def _sort_values(request: CandidatesRequest) -> SortValues:
         return None
     values = np.array(request.sort_values, np.float64)  # None becomes NaN
     if np.isinf(values).any() or np.isnan(values).sum() != request.sort_values.count(None):
-        raise _invalid("sort_values", "expected finite numbers or null")
+        raise invalid("sort_values", "expected finite numbers or null")
     return values
 
 
@@ -152,6 +152,11 @@ def refusal(error: ValidationError) -> MalformedJson | InvalidField:
     return InvalidField(f"{first['field']}: {first['problem']}", {"errors": fields})
 
 
+def invalid(field: str, what: str) -> InvalidField:
+    """Of one field, which a schema can't judge."""
+    return InvalidField(f"{field}: {what}", {"errors": [{"field": field, "problem": what}]})
+
+
 def wants_binary(request: Request) -> bool:
     """Whether the client asked for the binary form of `/score`."""
     return BINARY in request.headers.get("accept", "")
@@ -163,7 +168,3 @@ def _server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
 
 def _body_too_large(limit: int) -> TooLarge:
     return TooLarge(f"expected a body of at most {limit} bytes", {"limit": limit})
-
-
-def _invalid(field: str, what: str) -> InvalidField:
-    return InvalidField(f"{field}: {what}", {"errors": [{"field": field, "problem": what}]})

@@ -4,6 +4,7 @@ ServiceError
  +-- MalformedJson         400  the body is no JSON
  +-- Unauthorized          401  no good API key, or an admin call without the admin token
  +-- UnknownModel          404  names the models there are
+ +-- NoRow                 404  a product to be explained has no row that could be scored
  +-- UnknownVersion        404  an admin call; names the versions there are
  +-- VersionRefused        409  an admin call; what was served before goes on
  +-- TooLarge              413  names the limit
@@ -12,7 +13,7 @@ ServiceError
  +-- Shed                  429  too many candidates in flight; Retry-After
  +-- NotReady              503  no verified student, or no vector set for it; Retry-After
  +-- StoreDown             503  the vector store can't be reached; Retry-After
- +-- DeadlineExceeded      504  `strict` was asked for and the deadline struck
+ +-- DeadlineExceeded      504  the deadline struck, and half an answer is none
 
 The core (scoring, filtering) raises none of these: it knows no HTTP.
 """
@@ -49,6 +50,12 @@ class UnknownModel(ServiceError):
     """No model of that name is served."""
 
     status, title = 404, "Unknown model"
+
+
+class NoRow(ServiceError):
+    """The live vector set has no row of the one product asked about, or a corrupt one."""
+
+    status, title = 404, "No row"
 
 
 class Unauthorized(ServiceError):
@@ -106,7 +113,7 @@ class StoreDown(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """A strict request could not be scored in time."""
+    """A strict request could not be scored in time, or an explanation not be finished."""
 
     status, title = 504, "Deadline exceeded"
 

@@ -194,6 +194,7 @@ def start(models: Iterable[str], max_inflight_candidates: int) -> None:
         for reason in REASONS[1:]:
             DEGRADED.labels(endpoint, reason)
     labels: dict[Counter | Histogram, Iterable[str]] = {
+        SHED: ("/explain",),
         UNSCORED: REASONS[1:],
         STAGES: ("decode", "wait", "query", "rows", "head"),
         KEPT_RATIO: ("default", "price", "sale"),

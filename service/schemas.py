@@ -1,11 +1,13 @@
 """Request and response bodies: these models validate requests and document responses."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from model_store.head_kernel import KernelPath
 from model_store.manifest import GraphName, Precision, SortMode
+from model_store.words import WordStatus
 
 # Characters; the store's limit is 256 bytes of UTF-8, so a longer id can't exist.
 ProductId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -13,19 +15,24 @@ Score = Annotated[float, Field(ge=0.0, le=1.0)]
 DegradedReason = Literal["missing_product", "corrupt_row", "deadline", "store_error", "shed"]
 
 
-class CandidatesRequest(BaseModel):
-    """What both endpoints take: a query and its candidates."""
+class QueryRequest(BaseModel):
+    """What every scoring endpoint takes."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     query: str = Field(description="what the shopper typed", examples=["red running shoes"])
-    product_ids: list[ProductId] = Field(
-        description="candidates, in the caller's order; duplicates are allowed",
-        examples=[["p0001", "p0002"]],
-    )
     model: str | None = Field(None, description="served model; the default one where absent")
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] | None = Field(
         None, description="time for this request, counted from its arrival"
+    )
+
+
+class CandidatesRequest(QueryRequest):
+    """A query and its candidates."""
+
+    product_ids: list[ProductId] = Field(
+        description="candidates, in the caller's order; duplicates are allowed",
+        examples=[["p0001", "p0002"]],
     )
 
 
@@ -53,6 +60,32 @@ class FilterRequest(CandidatesRequest):
         None, description="one value per product id: the answer is ordered by them, null last"
     )
     order: Literal["asc", "desc"] = Field("asc", description="direction of sort_values")
+
+
+class ExplainRequest(QueryRequest):
+    """Body of `POST /explain`: a query with a product, a title, or both."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("product_id", "title")
+            ]
+        }
+    )
+
+    product_id: ProductId | None = Field(
+        None, description="its stored row is scored", examples=["p0001"]
+    )
+    title: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+        None, description="its words are explained; scored where there is no product_id"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_score(self) -> Self:
+        if self.product_id is None and self.title is None:
+            raise ValueError("expected product_id, title or both, got neither")
+        return self
 
 
 class Coverage(BaseModel):
@@ -91,6 +124,46 @@ class FilterResponse(BaseModel):
     passed_through: bool = Field(
         description="true: could not score in time, so nothing was removed"
     )
+    timings_ms: dict[str, float]
+
+
+class RowStatus(BaseModel):
+    """Where the row comes from that a product was scored with."""
+
+    source: Literal["cache", "store", "encoded"] = Field(
+        description="cache: in this worker's memory; encoded: from the title, for this answer"
+    )
+    encoded_at: datetime
+    age_s: int
+    matches_title: bool | None = Field(
+        description="whether it is the row of the title; null unless id and title were given"
+    )
+
+
+class TokenStatus(BaseModel):
+    """What one word adds to the score."""
+
+    token: str = Field(description="the word, in the order of the text")
+    contribution: float = Field(description="the score less that of the text without the word")
+    log_odds: float = Field(description="the same of the log-odds of raw_score")
+    status: WordStatus = Field(
+        description="unknown: not in the vocabulary; cut: beyond the length that is read"
+    )
+    pieces: list[str] = Field(description="tokens of the student that the word is part of")
+
+
+class ExplainResponse(BaseModel):
+    """Answer of `POST /explain`."""
+
+    model: str
+    version: str
+    product_id: str | None
+    score: Score
+    raw_score: Score
+    thresholds: dict[SortMode, float]
+    row: RowStatus
+    query_tokens: list[TokenStatus]
+    title_tokens: list[TokenStatus] | None = Field(description="null where no title was given")
     timings_ms: dict[str, float]
 
 

@@ -16,6 +16,7 @@ PACKAGES = (
         "doctor",
         "evaluation",
         "export",
+        "importing",
         "indexing",
         "loadtest",
         "model_store",

@@ -193,3 +193,8 @@ def text_hashes(records: Sequence[bytes | None]) -> NDArray[np.uint64]:
         for record in records
     ]
     return np.frombuffer(b"".join(hashes), "<u8").astype(np.uint64)
+
+
+def encoded_at_s(record: bytes) -> int:
+    """When the row of a whole record was encoded, in unix seconds."""
+    return int.from_bytes(record[-4:], "little")

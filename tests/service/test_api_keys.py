@@ -85,7 +85,9 @@ def content(guarded: Guarded) -> Iterator[str]:
     until(lambda: guarded.metric("winnow_api_key_file_readable") == 1.0, "the file is followed")
 
 
-@pytest.mark.parametrize("path", ["/score", "/filter", "/v1/models", "/info", "/docs", "/none"])
+@pytest.mark.parametrize(
+    "path", ["/score", "/filter", "/explain", "/v1/models", "/info", "/docs", "/none"]
+)
 def test_without_a_key_everything_is_401(guarded: Guarded, path: str) -> None:
     for method in ("GET", "POST"):
         answer = httpx.request(method, guarded.service.url + path, timeout=60)

@@ -55,7 +55,7 @@ def test_info_shows_limits_and_threads_in_force(service: Service) -> None:
 def test_the_openapi_document_names_every_endpoint_and_error(service: Service) -> None:
     document = service.client.get("/openapi.json").json()
     assert set(document["paths"]) == {
-        *("/score", "/filter", "/healthz", "/readyz", "/v1/models", "/info", "/metrics")
+        *("/score", "/filter", "/explain", "/healthz", "/readyz", "/v1/models", "/info", "/metrics")
     }
     for path in ("/score", "/filter"):
         operation = document["paths"][path]["post"]

@@ -16,6 +16,7 @@ from vector_store.rows import (
     FOUND,
     MISSING,
     TILE_BYTES,
+    encoded_at_s,
     pack,
     record_bytes,
     text_hash,
@@ -53,6 +54,12 @@ def test_packed_rows_come_back_bit_for_bit(
     assert back.values.shape == (n, width)
     assert back.status.tolist() == [FOUND] * n
     np.testing.assert_array_equal(text_hashes(records), hashes)
+
+
+@pytest.mark.parametrize("time_s", [0, 1_700_000_000, 2**32 - 1])
+def test_a_record_says_when_it_was_encoded(time_s: int) -> None:
+    (record,) = pack(some_rows(1), np.ones(1, np.uint64), time_s)
+    assert encoded_at_s(record) == time_s
 
 
 @settings(deadline=None)

@@ -13,7 +13,7 @@ from vector_store.header import SetHeader
 from vector_store.ids import ProductIds
 from vector_store.open import open_store
 from vector_store.protocol import VectorStore
-from vector_store.rows import CORRUPT, FOUND, MISSING, unpack
+from vector_store.rows import CORRUPT, FOUND, MISSING, encoded_at_s, unpack
 
 HeaderOf = Callable[..., SetHeader]
 RecordsOf = Callable[..., list[bytes]]
@@ -203,6 +203,17 @@ def test_get_is_aligned_with_the_ids(
     assert store.get(header, []) == []
     assert store.get(header, ["b", "none", "a", "b", "none", "b"]) == [b, None, a, b, None, b]
     assert store.get(header, ("a",)) == [a]
+
+
+def test_what_is_got_says_when_its_row_was_encoded(
+    store: VectorStore, header_of: HeaderOf, records_of: RecordsOf
+) -> None:
+    header = header_of()
+    store.put_header(header)
+    store.insert(header, ["a"], records_of(1), b"")
+    (record,) = store.get(header, ["a"])
+    assert record is not None
+    assert encoded_at_s(record) == 1_700_000_000
 
 
 @pytest.mark.parametrize("product_id", ["", "x" * 257, "鞋" * 86, "x" * 100_000, "a\ud800"])

@@ -1,0 +1,1 @@
+"""Relevance data as others publish it becomes tables that every command takes."""
