@@ -138,7 +138,7 @@ REQUESTS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "p99 by stage",
-            "rows = row cache and store; texts = encoded for /rerank; query = query row; head = scores.",
+            "rows = row cache and store; texts = encoded now; query = query row; head = scores.",
             "s",
             quantiles("winnow_stage_duration_seconds", "stage", ON, "{{stage}}")[2:],
         ),

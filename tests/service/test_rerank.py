@@ -77,7 +77,11 @@ def test_documents_may_be_objects(service: Service) -> None:
         ({"title": "red shoes", "for": "for men"}, ["title", "for"]),
     ]
     for document, fields in objects:
-        body = {"documents": [document], "rank_fields": fields, "return_documents": True}
+        body: dict[str, object] = {
+            "documents": [document],
+            "rank_fields": fields,
+            "return_documents": True,
+        }
         assert results(ask(service, body))[0] == {**plain, "document": document}
     refused = ask(service, {"documents": ["a", {"title": "b"}]})
     assert refused.status_code == 422
