@@ -19,8 +19,8 @@ from service.model import Model
 from service.request_facts import Period, facts_of
 from service.schemas import CandidatesRequest, QueryRequest
 from service.scoring import Scored, Scorer, score
-from service.texts import TEXT_IN_CANDIDATES, Texts, score_texts
-from service.worker import Worker
+from service.texts import Texts, score_texts
+from service.worker import CANDIDATES_PER_ENCODING, Worker
 from vector_store.ids import ProductIds
 
 Candidates = ProductIds | Texts
@@ -95,7 +95,7 @@ async def parsed(request: Request, model: type[Body]) -> tuple[Body, ProductIds,
 def admission_weight(candidates: Candidates, limit: int) -> int:
     """What they count as where requests are admitted; a worker that is idle takes any request."""
     if isinstance(candidates, Texts):
-        return min(len(candidates) * TEXT_IN_CANDIDATES, limit)
+        return min(len(candidates) * CANDIDATES_PER_ENCODING, limit)
     return len(candidates)
 
 

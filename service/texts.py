@@ -1,6 +1,7 @@
 """Texts instead of product ids: encoded now, by the graph that encodes the catalogue. No HTTP.
 
-A text costs what some hundred stored rows cost, so it counts as many where requests are admitted.
+A text costs what some hundred stored rows cost, so it counts as many where requests are admitted
+(`worker.CANDIDATES_PER_ENCODING`).
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ from service.deadline import Deadline
 from service.scoring import Scored, Scorer, score_rows, unscored
 from vector_store.rows import CORRUPT, FOUND, Rows
 
-TEXT_IN_CANDIDATES: Final = 100  # encoding against scoring: 0.2 to 1.6 ms against some 2 us
 _CHUNK: Final = 32  # texts between two looks at the deadline
 
 
