@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check --no-compile
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test test-serving test-distilling test-ray activations chaos soak overload fuzz lint sbom audit shop constraints clean system
+.PHONY: train-env demo serve test test-serving test-distilling test-clients test-ray activations chaos soak overload fuzz lint sbom audit shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -91,6 +91,22 @@ test-distilling: .venv-train/all system
 test-ray: .venv-ray/all
 	RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest tests/on_ray
 
+# Clients that others wrote, as published: those too heavy for .venv, or of other versions than there.
+# Some hold a package below the version that .venv has.
+CLIENTS := 'rerankers[api]' infinity-client langchain-cohere langchain-community \
+  llama-index-postprocessor-cohere-rerank llama-index-postprocessor-jinaai-rerank \
+  llama-index-postprocessor-tei-rerank
+.venv-clients/all: pyproject.toml constraints.txt Makefile $(NATIVE)
+	@echo "Installing into .venv-clients (clients that others wrote, no torch) ..."
+	@$(PYTHON) -m venv .venv-clients
+	@grep -vE '^(cohere|httpx|python-dateutil)==' constraints.txt >.venv-clients/constraints.txt
+	@.venv-clients/bin/pip install $(PIP_FLAGS) -c .venv-clients/constraints.txt -e '.[test]' $(CLIENTS)
+	@touch $@
+
+test-clients: .venv-clients/all
+	@# What they leave open is theirs.
+	.venv-clients/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning tests/clients
+
 # Long proofs: the short forms stand among the tests, results in docs/reliability.md.
 soak: .venv/test
 	.venv/bin/python -m loadtest.soak
@@ -137,7 +153,10 @@ constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
 	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,parquet,ray,train,test,tracing,lint]' 'ray[default]'
 	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
-	rm -rf .venv-constraints
+	rm -rf .venv-constraints .venv-clients
+	@$(MAKE) .venv-clients/all
+	.venv-clients/bin/pip freeze --exclude-editable | awk -F== 'NR==FNR {had[$$1]; next} !($$1 in had)' constraints.txt - > constraints.tmp
+	LC_ALL=C sort --ignore-case --field-separator== --key=1,1 constraints.txt --output=constraints.txt constraints.tmp && rm constraints.tmp
 
 clean:
-	rm -rf .venv .venv-bill .venv-ray .venv-train .data build dist
+	rm -rf .venv .venv-bill .venv-clients .venv-ray .venv-train .data build dist

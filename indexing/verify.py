@@ -17,9 +17,9 @@ from vector_store.header import SetHeader
 from vector_store.protocol import VectorStore
 from vector_store.rows import FOUND, MISSING, text_hash, text_hashes, unpack
 
-# Batches of other texts round differently, and so do other CPUs: two float16 steps at the size of
-# the row's largest value (0.002 in a row of unit scale), far below what a stale or
-# foreign row differs by.
+# Other CPUs round differently, and an encoder of your own may do so in other batches: two float16
+# steps at the size of the row's largest value (0.002 in a row of unit scale), far below what a
+# stale or foreign row differs by.
 TOLERANCE_STEPS = 2
 
 

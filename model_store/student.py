@@ -6,6 +6,7 @@ Query and product graph run on ONNX Runtime; so does the head, or else its fused
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from model_store import title_runs
 from model_store.bundle import GOLDEN_FILE, Bundle, open_bundle
 from model_store.calibration import calibrated
 from model_store.errors import BundleDamaged, BundleRefused
@@ -55,9 +57,9 @@ class OnnxStudent:
             self._kernel = HeadKernel(weights, kernel_paths()[0])
         else:
             self._head = self._session("head", run["head"])
-        # Encoding a catalogue is offline work: a server holds the product graph's memory only
-        # once it has been asked to encode a title.
+        # Loaded by the first title: a server that is only asked for ids never holds its memory.
         self._product: ort.InferenceSession | None = None
+        self._product_lock = Lock()
 
     @classmethod
     def load(
@@ -120,22 +122,33 @@ class OnnxStudent:
     def encode_products(self, titles: Sequence[str]) -> NDArray[np.float16]:
         """Product rows, float16 [n, d_p], aligned with `titles`.
 
-        An int8 product graph quantises its activations per run, so its titles are run one by one:
-        a row must never depend on the company it was encoded in.
+        A row depends on its title alone, to the last bit: one that is encoded now is the one that
+        an index of the same kind of machine holds. The first call loads the product graph, which
+        stays for as long as the student does.
         """
-        if self._product is None:
-            self._product = self._session("product", self.run["product"])
-        step = 1 if self.run["product"] == "int8" else max(1, len(titles))
         rows = np.empty((len(titles), self.manifest.d_p), dtype=np.float16)
-        for start in range(0, len(titles), step):
-            token_ids, token_mask = self._tokenizer.encode(titles[start : start + step], "product")
-            feeds = {"token_ids": token_ids, "token_mask": token_mask}
-            rows[start : start + step] = self._product.run(["P"], feeds)[0]
+        if not titles:
+            return rows
+        session = self._product_session()
+        token_ids, token_mask = self._tokenizer.encode(titles, "product")
+        alone = self.run["product"] == "int8"
+        for positions, run, width in title_runs.runs(token_mask, alone=alone):
+            feeds = {
+                "token_ids": title_runs.widened(token_ids[run], width),
+                "token_mask": title_runs.widened(token_mask[run], width),
+            }
+            rows[positions] = session.run(["P"], feeds)[0][: len(positions)]
         return rows
 
     def words(self, text: str, side: Side) -> list[Word]:
         """The words of a query or title, as its tokenizer reads them."""
         return self._tokenizer.words(text, side)
+
+    def _product_session(self) -> ort.InferenceSession:
+        with self._product_lock:
+            if self._product is None:
+                self._product = self._session("product", self.run["product"])
+            return self._product
 
     def score(
         self,
@@ -171,9 +184,8 @@ class OnnxStudent:
             BundleDamaged: golden.npz can't be read, or a graph knows fewer tokens than there are.
             BundleRefused: a graph's output is not finite or differs by more than the tolerance.
         """
-        self._product = self._session("product", self.run["product"])
         self._check_largest_token(self._query, "query", "q")
-        self._check_largest_token(self._product, "product", "P")
+        self._check_largest_token(self._product_session(), "product", "P")
         golden = read_npz(self._folder / GOLDEN_FILE)
         query_texts, product_texts = (
             golden[f"{side}_texts"].tolist() for side in ("query", "product")

@@ -54,6 +54,7 @@ async def get_info(request: Request) -> Info:
     settings = worker.settings
     limits = (
         *("max_candidates", "max_inflight_candidates", "max_body_bytes", "max_query_chars"),
+        *("max_texts", "max_text_chars"),
         *("deadline_ms", "store_timeout_ms", "store_refresh_ms", "query_cache_entries"),
         *("row_cache_mb", "head_tile", "max_header_bytes", "max_connections"),
         *("client_timeout_s", "idle_timeout_s"),

@@ -19,8 +19,11 @@ from service.model import Model
 from service.request_facts import Period, facts_of
 from service.schemas import CandidatesRequest, QueryRequest
 from service.scoring import Scored, Scorer, score
-from service.worker import Worker
+from service.texts import Texts, score_texts
+from service.worker import CANDIDATES_PER_ENCODING, Worker
 from vector_store.ids import ProductIds
+
+Candidates = ProductIds | Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,11 @@ class Answer:
 
 
 async def score_candidates(
-    request: Request, endpoint: str, body: CandidatesRequest, ids: ProductIds, arrived: float
+    request: Request,
+    endpoint: str,
+    body: CandidatesRequest,
+    candidates: Candidates,
+    arrived: float,
 ) -> Answer:
     """Scores candidates [n], or refuses them whole.
 
@@ -54,15 +61,16 @@ async def score_candidates(
     model = worker.serving.model(body.model)
     slot = model.slot if model.canary is None else model.slot_for(request_key(request, body))
     scorer = slot.ready_scorer()
-    metrics.CANDIDATES.labels(endpoint).observe(len(ids))
-    with worker.admitted(len(ids)) as admitted:
+    metrics.CANDIDATES.labels(endpoint).observe(len(candidates))
+    limit = worker.settings.max_inflight_candidates
+    weight = admission_weight(candidates, limit)
+    with worker.admitted(weight) as admitted:
         if not admitted:
             metrics.SHED.labels(endpoint).inc()
             raise Shed(
-                f"{len(ids)} candidates would exceed the "
-                f"{worker.settings.max_inflight_candidates} in flight: try again after a second"
+                f"{weight} candidates would exceed the {limit} in flight: try again after a second"
             )
-        scored, stages_s = await run(request, body, ids, scorer, arrived)
+        scored, stages_s = await run(request, body, candidates, scorer, arrived)
     manifest = scorer.student.manifest
     covered = count(request, endpoint, model, manifest, scored)
     if covered["degraded"].get("store_error"):
@@ -84,14 +92,29 @@ async def parsed(request: Request, model: type[Body]) -> tuple[Body, ProductIds,
     return body, ids, sort_values
 
 
+def admission_weight(candidates: Candidates, limit: int) -> int:
+    """What they count as where requests are admitted; a worker that is idle takes any request."""
+    if isinstance(candidates, Texts):
+        return min(len(candidates) * CANDIDATES_PER_ENCODING, limit)
+    return len(candidates)
+
+
 async def run(
-    request: Request, body: CandidatesRequest, ids: ProductIds, scorer: Scorer, arrived: float
+    request: Request,
+    body: CandidatesRequest,
+    candidates: Candidates,
+    scorer: Scorer,
+    arrived: float,
 ) -> tuple[Scored, dict[str, float]]:
     """Scores in a request thread; stages in seconds, from arrival to the scores."""
     worker: Worker = request.app.state.worker
     deadline = Deadline(arrived, body.deadline_ms or worker.settings.deadline_ms)
+    if isinstance(candidates, Texts):
+        work = partial(score_texts, scorer, body.query, candidates, deadline)
+    else:
+        work = partial(score, scorer, body.query, candidates, deadline)
     decoded = perf_counter()
-    scored = await worker.run(request, deadline, partial(score, scorer, body.query, ids, deadline))
+    scored = await worker.run(request, deadline, work)
     spent = perf_counter() - decoded
     waiting = max(0.0, spent - sum(scored.stages_s.values()))
     stages_s = {"decode": decoded - arrived, "wait": waiting, **scored.stages_s}

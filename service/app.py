@@ -1,8 +1,8 @@
 """The ASGI application: routes, problem documents, and what is observed around them.
 
-`/score` and `/filter` are answered before FastAPI's middlewares and routing, which cost about as
-much of the event loop as reading a request of 1,000 candidates and writing its answer. They are
-FastAPI routes all the same, for the OpenAPI document.
+What scores is answered before FastAPI's middlewares and routing, which cost about as much of the
+event loop as reading a request of 1,000 candidates and writing its answer. They are FastAPI routes
+all the same, for the OpenAPI document.
 """
 
 import logging
@@ -16,11 +16,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import about, explain
+from service import about, explain, rerank
 from service.connection import STATE, Limits
 from service.drain import Drain
 from service.errors import ServiceError, problem
 from service.guard import KeyGuard
+from service.metrics import RERANK_PATHS
 from service.observed import Observed, open_traces
 from service.problems import http_problem, internal_problem, service_problem
 from service.request_log import RequestLog
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.state.worker = worker
     app.include_router(router)
     app.include_router(explain.router)
+    app.include_router(rerank.router)
     app.include_router(about.router)
     app.add_exception_handler(ServiceError, service_problem)
     app.add_exception_handler(HTTPException, http_problem)
@@ -71,13 +73,16 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
 
 class Front:
-    """Answers the two endpoints of the request path itself, and hands on everything else."""
+    """Answers the endpoints of the request path itself, and hands on everything else."""
 
     def __init__(self, app: FastAPI) -> None:
         """In front of the application that has all other routes, and the lifespan."""
         self._app = app
         self._drain: Drain = app.state.worker.drain
-        self._handlers = {"/score": post_score, "/filter": post_filter}
+        self._handlers = {
+            **{"/score": post_score, "/filter": post_filter},
+            **dict.fromkeys(RERANK_PATHS, rerank.post_rerank),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; errors become the same problem documents as behind FastAPI."""

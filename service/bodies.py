@@ -70,15 +70,22 @@ def parse(
             f"expected at most {max_candidates} product_ids, got {n}: split the request",
             {"limit": max_candidates, "candidates": n},
         )
-    if len(request.query) > max_query_chars:
-        raise invalid(
-            "query", f"expected at most {max_query_chars} characters, got {len(request.query)}"
-        )
+    check_query(request.query, max_query_chars)
     if sort_values is not None and len(sort_values) != n:
         raise invalid(
             "sort_values", f"expected one value per product id ({n}), got {len(sort_values)}"
         )
     return request, ids, sort_values
+
+
+def check_query(query: str, most_chars: int) -> None:
+    """Refuses a query that is too long.
+
+    Raises:
+        InvalidField: it has more than `most_chars`.
+    """
+    if len(query) > most_chars:
+        raise invalid("query", f"expected at most {most_chars} characters, got {len(query)}")
 
 
 def _validated(model: type[Body], body: bytes) -> tuple[Body, ProductIds, SortValues]:
@@ -118,7 +125,7 @@ def json_response(content: Mapping[str, object], stages_s: Mapping[str, float]) 
     """
     timings_ms = {stage: round(seconds * 1e3, 3) for stage, seconds in stages_s.items()}
     body = orjson.dumps({**content, "timings_ms": timings_ms}, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, headers=_server_timing(timings_ms), media_type="application/json")
+    return Response(body, headers=server_timing(timings_ms), media_type="application/json")
 
 
 def binary_response(
@@ -134,7 +141,7 @@ def binary_response(
         "X-Winnow-Model": model,
         "X-Winnow-Version": version,
         "X-Winnow-Coverage": orjson.dumps(coverage).decode(),
-        **_server_timing(timings_ms),
+        **server_timing(timings_ms),
     }
     return Response(scores.astype("<f4").tobytes(), headers=headers, media_type=BINARY)
 
@@ -162,7 +169,8 @@ def wants_binary(request: Request) -> bool:
     return BINARY in request.headers.get("accept", "")
 
 
-def _server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
+def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
+    """The header of that name."""
     return {"Server-Timing": ", ".join(f"{stage};dur={ms}" for stage, ms in timings_ms.items())}
 
 

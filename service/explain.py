@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter, time
-from typing import Final
 
 from fastapi import APIRouter
 from pydantic import ValidationError
@@ -16,7 +15,7 @@ from model_store.explain import Contribution
 from model_store.student import OnnxStudent
 from service import metrics
 from service.answering import request_key
-from service.bodies import invalid, json_response, read_body, refusal
+from service.bodies import check_query, json_response, read_body, refusal
 from service.deadline import Deadline
 from service.errors import DeadlineExceeded, NoRow, Shed, StoreDown
 from service.explaining import Explained, Row, Text, Unscorable, explain, stored_row
@@ -24,11 +23,8 @@ from service.openapi import ERRORS, PROBLEM, json_body
 from service.request_facts import facts_of
 from service.schemas import ExplainRequest, ExplainResponse
 from service.version import Slot
-from service.worker import Worker
+from service.worker import CANDIDATES_PER_ENCODING, Worker
 from vector_store.errors import StoreError
-
-# What an encoding counts for among the candidates in flight: it takes longer than scoring a row.
-CANDIDATES_PER_ENCODING: Final = 100
 
 log = logging.getLogger("winnow.explain")
 router = APIRouter()
@@ -85,9 +81,7 @@ async def _body(request: Request) -> ExplainRequest:
         body = ExplainRequest.model_validate_json(raw)
     except ValidationError as error:
         raise refusal(error) from error
-    most = settings.max_query_chars
-    if len(body.query) > most:
-        raise invalid("query", f"expected at most {most} characters, got {len(body.query)}")
+    check_query(body.query, settings.max_query_chars)
     facts_of(request).query = body.query
     return body
 

@@ -167,10 +167,13 @@ CUT_CONNECTIONS = Counter(
 )
 BUILD = Gauge("winnow_build_info", "Always 1", ["version"], multiprocess_mode="livemax")
 
+RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
 _ENDPOINT_CODES = {
     "/score": ("200", "429", "500", "503", "504"),
     "/filter": ("200", "500", "503"),
+    **dict.fromkeys(RERANK_PATHS, ("200", "429", "500", "503", "504")),
 }
+SCORING_ENDPOINTS = tuple(_ENDPOINT_CODES)
 
 
 def start(models: Iterable[str], max_inflight_candidates: int) -> None:
@@ -196,7 +199,7 @@ def start(models: Iterable[str], max_inflight_candidates: int) -> None:
     labels: dict[Counter | Histogram, Iterable[str]] = {
         SHED: ("/explain",),
         UNSCORED: REASONS[1:],
-        STAGES: ("decode", "wait", "query", "rows", "head"),
+        STAGES: ("decode", "wait", "query", "rows", "texts", "head"),
         KEPT_RATIO: ("default", "price", "sale"),
         QUERY_ROWS: ("cache", "store", "encoded"),
         QUERY_ROW_FAILURES: ("store_error", "corrupt_row"),

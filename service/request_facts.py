@@ -19,7 +19,7 @@ _MISSING = REASONS[MISSING_PRODUCT]
 
 @dataclass(slots=True)
 class RequestFacts:
-    """Of a request that is no `/score` or `/filter`, or was refused early, only ids are known.
+    """Of a request that scores nothing, or was refused early, only ids are known.
 
     query: its text, which neither log nor trace shows unless a setting says so
     degraded: candidates without a score, by reason

@@ -79,7 +79,7 @@ def score(scorer: Scorer, query: str, product_ids: ProductIds, deadline: Deadlin
         log.warning("store failed: %s", error)
         return unscored(n, STORE_ERROR)
     fetched = perf_counter()
-    raw, codes = _head(scorer.student, q, rows, deadline)
+    raw, codes = score_rows(scorer.student, q, rows, deadline)
     scores = scorer.student.calibrate(raw)
     scored = perf_counter()
     stages_s = {
@@ -110,9 +110,10 @@ _CODE_OF_STATUS[FOUND], _CODE_OF_STATUS[MISSING], _CODE_OF_STATUS[CORRUPT] = (
 )
 
 
-def _head(
+def score_rows(
     student: OnnxStudent, q: NDArray[np.float32], rows: Rows, deadline: Deadline
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Raw scores float32 [n] of rows [n, d_p], NaN = not scored, and why not, uint8 [n]."""
     codes = _CODE_OF_STATUS[rows.status]
     if not codes.any():
         raw = student.score(q, rows.values, deadline.expired)

@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     )
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(4 * 2**20, description="request body")
     max_query_chars: Annotated[int, Field(ge=1)] = Field(1_000, description="characters of a query")
+    max_texts: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        256, description="texts of one rerank request: each is encoded, about a millisecond of CPU"
+    )
+    max_text_chars: Annotated[int, Field(ge=1)] = Field(
+        4_000, description="characters of one such text; a student reads the first words"
+    )
     deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
         500, description="deadline of a request that names none"
     )

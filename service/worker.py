@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from starlette.requests import Request
 
@@ -25,6 +25,10 @@ from vector_store.open import open_store
 
 log = logging.getLogger("winnow.worker")
 Result = TypeVar("Result")
+
+# What encoding a text counts for among the candidates in flight: 0.2 to 1.6 ms of a CPU, where
+# scoring a stored row takes a few microseconds.
+CANDIDATES_PER_ENCODING: Final = 100
 
 
 class Worker:

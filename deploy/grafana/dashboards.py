@@ -13,7 +13,7 @@ from typing import Any, Literal
 FOLDER = Path(__file__).parent / "dashboards"
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
 ON = 'instance=~"$instance"'
-SCORING = f'{ON},endpoint=~"/score|/filter"'
+SCORING = f'{ON},endpoint=~"/score|/filter|.*/rerank"'
 RATE = "[$__rate_interval]"
 VERSION = "model, version"
 WIDTH, HEIGHT = 24, 8
@@ -116,6 +116,17 @@ REQUESTS: dict[str, tuple[Panel, ...]] = {
                 ("winnow:latency_budget:seconds", "budget of p99"),
             ),
         ),
+        Panel(
+            "Latency of /rerank",
+            "A text that is encoded on request takes as long as some hundred stored rows.",
+            "s",
+            quantiles(
+                "winnow_request_duration_seconds",
+                "endpoint",
+                f'{ON},endpoint=~".*/rerank",code!~"4.."',
+                "{{endpoint}}",
+            ),
+        ),
     ),
     "Where the time goes": (
         Panel(
@@ -127,7 +138,7 @@ REQUESTS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "p99 by stage",
-            "rows = row cache and store; query = query row; head = scores.",
+            "rows = row cache and store; texts = encoded now; query = query row; head = scores.",
             "s",
             quantiles("winnow_stage_duration_seconds", "stage", ON, "{{stage}}")[2:],
         ),

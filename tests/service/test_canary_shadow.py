@@ -111,6 +111,23 @@ def test_without_a_key_the_query_decides(operated: Operated, ids: list[str]) -> 
     assert page["threshold"] == expected
 
 
+def test_rerank_follows_the_canary_and_is_not_seen_by_a_shadow(
+    operated: Operated, ids: list[str]
+) -> None:
+    half = {"version": "2", "share": 0.5}
+    assert operated.admin.put(f"{URL}/canary", json=half).status_code == 200
+    assert operated.admin.put(f"{URL}/shadow", json={"version": "3"}).status_code == 200
+    answered = set()
+    for place in range(12):
+        body = {"query": f"lamp {place}", "documents": ["desk lamp"], "deadline_ms": 60_000}
+        meta = operated.service.client.post("/rerank", json=body).json()["meta"]
+        assert meta["version"] == operated.answer(f"lamp {place}", ids[:2])["version"]
+        answered.add(meta["version"])
+    assert answered == {"1", "2"}
+    until(lambda: _seen(operated) > 0, "answers of /score, which the shadow sees")
+    assert _seen(operated) <= 12
+
+
 def test_a_shadow_changes_no_answer_and_shows_in_the_metrics(
     operated: Operated, ids: list[str]
 ) -> None:
@@ -178,6 +195,11 @@ def test_a_shadow_is_shed_first_under_load(operated: Operated, ids: list[str]) -
         assert set(codes) == {200}
     series = f'winnow_shadow_requests_total{{model="{MODEL}",result="shed",version="2"}}'
     assert _metric(operated, series) > 0
+
+
+def _seen(operated: Operated) -> float:
+    series = f'winnow_shadow_requests_total{{model="{MODEL}",result="%s",version="3"}}'
+    return sum(_metric(operated, series % result) for result in ("compared", "shed", "failed"))
 
 
 def _metric(operated: Operated, series: str) -> float:
