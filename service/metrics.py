@@ -167,8 +167,16 @@ CUT_CONNECTIONS = Counter(
 )
 BUILD = Gauge("winnow_build_info", "Always 1", ["version"], multiprocess_mode="livemax")
 
+SCORING = (
+    "/score",
+    "/v2/models/{model}/infer",
+    "/v2/models/{model}/versions/{version}/infer",
+    "/inference.GRPCInferenceService/ModelInfer",
+)
+"""Endpoints that answer with scores."""
+
 _ENDPOINT_CODES = {
-    "/score": ("200", "429", "500", "503", "504"),
+    **dict.fromkeys(SCORING, ("200", "429", "500", "503", "504")),
     "/filter": ("200", "500", "503"),
 }
 

@@ -76,7 +76,10 @@ def test_any_bytes_are_exactly_so_many_elements_or_none(raw: bytes, n: int) -> N
     ids = ProductIds.from_tensor(raw, n)
     if ids is not None:
         lengths = np.diff(ids.offsets).tolist()
-        parts = [ids.blob[end - length : end] for length, end in zip(lengths, ids.offsets[1:], strict=True)]
+        parts = [
+            ids.blob[end - length : end]
+            for length, end in zip(lengths, ids.offsets[1:], strict=True)
+        ]
         assert tensor(parts) == raw
         assert len(parts) == n
 
