@@ -132,14 +132,15 @@ def _body(
     if unknown:
         known = ", ".join(sorted(_PARAMETERS - {IGNORED}))
         raise invalid(f"parameters.{unknown[0]}", f"unknown; known are {known}")
+    fields: dict[str, object] = {
+        "query": query,
+        "product_ids": [],
+        "model": model,
+        "deadline_ms": _deadline_ms(request, parameters),
+        "strict": parameters.get("strict", False),
+    }
     try:
-        return ScoreRequest(
-            query=query,
-            product_ids=[],
-            model=model,
-            deadline_ms=_deadline_ms(request, parameters),
-            strict=parameters.get("strict", False),
-        )
+        return ScoreRequest.model_validate(fields)
     except ValidationError as error:
         raise refusal(error) from error
 

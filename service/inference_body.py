@@ -4,7 +4,6 @@ The binary extension: the header `Inference-Header-Content-Length` says where th
 bytes of each tensor that has a `binary_data_size` follow, in the order of the tensors.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -18,6 +17,9 @@ from service.inference_schemas import InferenceRequest, InputTensor, Parameters,
 from service.inference_tensors import OUTPUTS, Tensor, output_array, raw_bytes
 
 HEADER: Final = "Inference-Header-Content-Length"
+
+
+_ALL: Final = [RequestedOutput.model_validate({"name": name}) for name in OUTPUTS]
 
 
 def decode(body: bytes, json_bytes: str | None, model: str) -> tuple[Inference, frozenset[str]]:
@@ -110,7 +112,7 @@ def _outputs(asked: InferenceRequest) -> dict[str, bool]:
     binary = asked.parameters.get("binary_data_output", False)
     requested = asked.outputs
     if requested is None:
-        requested = [RequestedOutput.model_construct(name=name, parameters={}) for name in OUTPUTS]
+        requested = _ALL
     outputs: dict[str, bool] = {}
     for output in requested:
         _require_known(output.name, output.parameters, "binary_data")
@@ -123,7 +125,7 @@ def _outputs(asked: InferenceRequest) -> dict[str, bool]:
     return outputs
 
 
-def _require_known(tensor: str, parameters: Parameters | Mapping[str, object], known: str) -> None:
+def _require_known(tensor: str, parameters: Parameters, known: str) -> None:
     unknown = sorted(parameters.keys() - {known, IGNORED})
     if unknown:
         raise invalid(f"{tensor}.parameters.{unknown[0]}", f"unknown; known is {known}")

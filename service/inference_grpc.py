@@ -8,8 +8,7 @@ Every worker listens on the same port (SO_REUSEPORT): a connection belongs to on
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -21,13 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ServiceError
 from service.inference import CLIENT_WAITS_MS
+from service.inference_errors import GRPC_SERVICE
 from service.inference_messages import HANDLERS
 from service.problems import error_answer, internal_problem
 from service.settings import Settings
-
-log = logging.getLogger("winnow.grpc")
-
-Context = grpc.aio.ServicerContext[bytes, bytes]
 
 STATUS_OF: Final[dict[int, grpc.StatusCode]] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -90,39 +86,33 @@ class _Answer:
             self.body += message["body"]
 
 
-class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
-    """Finds the method of a call; messages pass as bytes."""
+class _Carrier:
+    """Carries the calls of one path to the application; messages pass as bytes."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, path: str) -> None:
         self._app = app
+        self._path = path
         self._running: set[asyncio.Task[None]] = set()
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        if details.method not in HANDLERS:
-            return None  # UNIMPLEMENTED
-        return grpc.unary_unary_rpc_method_handler(self._method(details.method))
+    async def call(self, message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        answer = _Answer(message)
+        task = asyncio.create_task(self._run(_scope(self._path, context), answer))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            await asyncio.shield(task)
+        finally:
+            # Where the client has gone, the work ends by itself, as over HTTP: what it holds of
+            # the candidates in flight is given back when its thread is done.
+            answer.gone.set()
+        context.set_trailing_metadata((("x-request-id", answer.request_id),))
+        if answer.status != 200:
+            code = STATUS_OF.get(answer.status, grpc.StatusCode.UNKNOWN)
+            await context.abort(code, orjson.loads(answer.body)["error"])
+        return answer.body
 
-    def _method(self, path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        async def call(message: bytes, context: Context) -> bytes:
-            answer = _Answer(message)
-            task = asyncio.create_task(
-                self._app(_scope(path, context), answer.receive, answer.send)
-            )
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-            try:
-                await asyncio.shield(task)
-            finally:
-                # Where the client has gone, the work ends by itself, as over HTTP: what it holds
-                # of the candidates in flight is given back when its thread is done.
-                answer.gone.set()
-            context.set_trailing_metadata((("x-request-id", answer.request_id),))
-            if answer.status != 200:
-                code = STATUS_OF.get(answer.status, grpc.StatusCode.UNKNOWN)
-                await context.abort(code, orjson.loads(answer.body)["error"])
-            return answer.body
-
-        return call
+    async def _run(self, scope: Scope, answer: _Answer) -> None:
+        await self._app(scope, answer.receive, answer.send)
 
 
 @asynccontextmanager
@@ -132,8 +122,15 @@ async def serving_grpc(app: ASGIApp, settings: Settings, port: int) -> AsyncIter
     Raises:
         RuntimeError: the port can't be had.
     """
+    methods = {
+        path.removeprefix(GRPC_SERVICE): grpc.unary_unary_rpc_method_handler(
+            _Carrier(app, path).call
+        )
+        for path in HANDLERS
+    }
+    name = GRPC_SERVICE.strip("/")
     server = grpc.aio.server(
-        handlers=(_Methods(app),),
+        handlers=(grpc.method_handlers_generic_handler(name, methods),),
         options=(
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", settings.max_body_bytes),
@@ -152,7 +149,7 @@ async def serving_grpc(app: ASGIApp, settings: Settings, port: int) -> AsyncIter
         await server.stop(settings.client_timeout_s)
 
 
-def _scope(path: str, context: Context) -> Scope:
+def _scope(path: str, context: grpc.aio.ServicerContext) -> Scope:
     headers = [
         (name.encode(), value if isinstance(value, bytes) else value.encode("latin-1"))
         for name, value in context.invocation_metadata() or ()

@@ -117,8 +117,9 @@ def _ids(tensor: Tensor, max_candidates: int) -> ProductIds:
 def _integer_ids(tensor: Tensor, n: int) -> ProductIds:
     """The ids that these numbers are in decimal."""
     if tensor.raw is None:
-        numbers = _listed(tensor, n)
-        if not all(type(each) is int for each in numbers):
+        listed = _listed(tensor, n)
+        numbers = [each for each in listed if type(each) is int]
+        if len(numbers) != n:
             raise invalid("product_ids", "expected integers, as INT64 says")
     elif len(tensor.raw) == 8 * n:
         numbers = np.frombuffer(tensor.raw, "<i8").tolist()

@@ -45,8 +45,7 @@ def route_of(scope: Scope) -> str:
     route = scope.get("route")
     if route is None:
         return "other"
-    path: str = getattr(route, "path", scope["path"])
-    return path
+    return str(getattr(route, "path", scope["path"]))
 
 
 class Observed:
