@@ -36,14 +36,16 @@ def scored(service: Service, model: str, query: str, ids: list[str], raw: bool =
     return np.array(response.json()["raw_scores"], np.float32).tobytes().hex()
 
 
-def body(ids: list[object] | None = None, **fields: object) -> dict[str, object]:
-    """A good request in JSON; other fields are added."""
+def body(
+    ids: list[str] | None = None, fields: dict[str, object] | None = None
+) -> dict[str, object]:
+    """A good request in JSON, with other fields added."""
     chosen = ["p0001", "p0002"] if ids is None else ids
     inputs = [
         {"name": "query", "datatype": "BYTES", "shape": [1], "data": ["lamp"]},
         {"name": "product_ids", "datatype": "BYTES", "shape": [len(chosen)], "data": chosen},
     ]
-    return {"inputs": inputs, **fields}
+    return {"inputs": inputs, **(fields or {})}
 
 
 def error(response: httpx.Response, status: int) -> str:
@@ -160,7 +162,7 @@ def test_tritonclient_shows_what_is_wrong(client: Triton) -> None:
 def test_a_request_that_is_no_good_is_refused_and_says_why(
     service: Service, change: dict[str, object], status: int, named: str
 ) -> None:
-    assert named in error(service.client.post(INFER, json=body(**change)), status)
+    assert named in error(service.client.post(INFER, json=body(fields=change)), status)
 
 
 @pytest.mark.parametrize(
@@ -237,12 +239,12 @@ def test_a_version_answers_that_is_active_or_the_canary(ids: list[str], tmp_path
         assert asked.get(url).json()["versions"] == ["1", "2"]
         answers = {}
         for version in ("1", "2"):
-            response = asked.post(f"{url}/versions/{version}/infer", json=body([*ids[:30]]))
+            response = asked.post(f"{url}/versions/{version}/infer", json=body(ids[:30]))
             answers[version] = response.json()
             assert answers[version]["model_version"] == version
             assert asked.get(f"{url}/versions/{version}/ready").json()["ready"]
         assert answers["1"]["outputs"][0] != answers["2"]["outputs"][0]
-        assert asked.post(f"{url}/infer", json=body([*ids[:30]])).json() == answers["1"]
+        assert asked.post(f"{url}/infer", json=body(ids[:30])).json() == answers["1"]
         for call in (
             asked.post(f"{url}/versions/3/infer", json=body()),
             asked.get(f"{url}/versions/3"),

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,8 +20,8 @@ from service.key_file import add_key
 from service.settings import Settings, SettingsError
 from tests.fuzz.mutations import mutated
 from tests.service.conftest import Service, StartService, free_port, start
-from tests.service.rollouts import until
-from tests.service.test_inference import MODEL, QUERY
+from tests.service.rollouts import MODEL, until
+from tests.service.test_inference import QUERY
 from tests.service.test_operation import counter
 from tests.service.triton import triton
 
@@ -292,14 +291,14 @@ def test_it_ends_as_http_does(
     service.wait_for("/readyz")
     called = Called(service, port, "")
 
-    async def ask(channel: grpc.aio.Channel) -> tuple[bool, list[str]]:
+    async def ask(channel: grpc.aio.Channel) -> list[str]:
         infer = method(channel, "ModelInfer", protocol.ModelInferResponse)
         ready = method(channel, "ServerReady", protocol.ServerReadyResponse)
         await infer(request(ids[:5]))
         service.process.send_signal(signal.SIGTERM)
         while (await ready(b"")).ready:
             await asyncio.sleep(0.02)
-        outcomes = []
+        outcomes: list[str] = []
         while not outcomes or outcomes[-1] == "OK":  # it answers until it is gone
             try:
                 await infer(request(ids[:5]), timeout=30)
@@ -307,9 +306,9 @@ def test_it_ends_as_http_does(
             except grpc.aio.AioRpcError as error:
                 outcomes.append(error.code().name)
             await asyncio.sleep(0.02)
-        return True, outcomes
+        return outcomes
 
-    _, outcomes = called.asked(ask)
+    outcomes = called.asked(ask)
     assert len(outcomes) > 20
     assert outcomes[-1] == "UNAVAILABLE"
     assert service.process.wait(timeout=60) == 0

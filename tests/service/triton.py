@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ class Triton:
     lines: IO[str]
     answers: IO[str]
 
-    def ask(self, do: str, call: dict[str, object]) -> dict[str, Any]:
+    def ask(self, do: str, call: Mapping[str, object]) -> dict[str, Any]:
         """One call of the program, and what came of it."""
         self.lines.write(json.dumps({"do": do, **call}) + "\n")
         self.lines.flush()
@@ -35,7 +35,7 @@ class Triton:
         model: str,
         query: str,
         product_ids: list[str] | list[int],
-        options: dict[str, object] | None = None,
+        options: Mapping[str, object] | None = None,
     ) -> dict[str, Any]:
         """An inference; outputs as hexadecimal bytes."""
         call = {"model": model, "query": query, "product_ids": product_ids, **(options or {})}

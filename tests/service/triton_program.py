@@ -2,80 +2,79 @@
 
 import json
 import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
 
 import numpy as np
+from tritonclient.utils import InferenceServerException
 
-
-def main(protocol: str, address: str) -> None:
-    """Answers calls until there are no more; protocol: http or grpc."""
-    if protocol == "http":
-        import tritonclient.http as library
-    else:
-        import tritonclient.grpc as library
-    from tritonclient.utils import InferenceServerException
-
-    client = library.InferenceServerClient(address)
-    for line in sys.stdin:
-        call = json.loads(line)
-        try:
-            answer = HANDLERS[call.pop("do")](library, client, protocol, **call)
-        except InferenceServerException as error:
-            answer = {"error": error.message(), "status": error.status()}
-        print(json.dumps(answer), flush=True)
-
-
-def infer(library, client, protocol, query, product_ids, model, **options):
-    """Scores as hexadecimal bytes: what comes is compared bit for bit."""
-    binary = {"binary_data": options.get("binary", True)} if protocol == "http" else {}
-    dtype = np.int64 if isinstance(product_ids[0], int) else np.object_
-    shape = options.get("query_shape", [1])
-    inputs = [
-        library.InferInput("query", shape, "BYTES"),
-        library.InferInput(
-            "product_ids", [len(product_ids)], "INT64" if dtype is np.int64 else "BYTES"
-        ),
-    ]
-    inputs[0].set_data_from_numpy(np.array([query], np.object_).reshape(shape), **binary)
-    inputs[1].set_data_from_numpy(np.array(product_ids, dtype), **binary)
-    wanted = options.get("outputs")
-    outputs = [library.InferRequestedOutput(name, **binary) for name in wanted] if wanted else None
-    extra = {name: options[name] for name in EXTRA if name in options}
-    result = client.infer(model, inputs, outputs=outputs, **extra)
-    arrays = {name: result.as_numpy(name) for name in ("scores", "found", "raw_scores")}
-    response = result.get_response(**({} if protocol == "http" else {"as_json": True}))
-    return {
-        "response": response,
-        **{
-            name: None if array is None else array.astype(array.dtype).tobytes().hex()
-            for name, array in arrays.items()
-        },
-    }
-
-
-EXTRA = (
-    *("model_version", "request_id", "timeout", "headers", "parameters", "client_timeout"),
+Call = Mapping[str, Any]
+_PASSED = (
+    *("model_version", "request_id", "timeout", "headers", "parameters"),
     *("request_compression_algorithm", "compression_algorithm"),
 )
 
 
-def facts(library, client, protocol, model, version=""):
-    """Everything that is no inference."""
-    json_form = {} if protocol == "http" else {"as_json": True}
-    return {
-        "live": client.is_server_live(),
-        "ready": client.is_server_ready(),
-        "model_ready": client.is_model_ready(model, version),
-        "server": client.get_server_metadata(**json_form),
-        "model": client.get_model_metadata(model, version, **json_form),
-    }
+class Asking:
+    """A client of one protocol, http or grpc, and the form that its answers take in JSON."""
+
+    def __init__(self, protocol: str, address: str) -> None:
+        self.http = protocol == "http"
+        self.library: Any = import_module(f"tritonclient.{protocol}")
+        self.client: Any = self.library.InferenceServerClient(address)
+        self.in_json = {} if self.http else {"as_json": True}
+
+    def infer(self, call: Call) -> dict[str, Any]:
+        """Outputs as hexadecimal bytes: what comes is compared bit for bit."""
+        binary = {"binary_data": call.get("binary", True)} if self.http else {}
+        ids, shape = call["product_ids"], call.get("query_shape", [1])
+        integers = isinstance(ids[0], int)
+        inputs = [
+            self.library.InferInput("query", shape, "BYTES"),
+            self.library.InferInput("product_ids", [len(ids)], "INT64" if integers else "BYTES"),
+        ]
+        query = np.array([call["query"]], np.object_).reshape(shape)
+        inputs[0].set_data_from_numpy(query, **binary)
+        inputs[1].set_data_from_numpy(np.array(ids, np.int64 if integers else np.object_), **binary)
+        wanted = call.get("outputs")
+        outputs = wanted and [self.library.InferRequestedOutput(each, **binary) for each in wanted]
+        passed = {name: call[name] for name in _PASSED if name in call}
+        result = self.client.infer(call["model"], inputs, outputs=outputs, **passed)
+        answer = {"response": result.get_response(**self.in_json)}
+        for name in ("scores", "found", "raw_scores"):
+            array = result.as_numpy(name)
+            answer[name] = None if array is None else array.tobytes().hex()
+        return answer
+
+    def facts(self, call: Call) -> dict[str, Any]:
+        """Everything that is no inference."""
+        named = (call["model"], call.get("version", ""))
+        return {
+            **self.ready(call),
+            "live": self.client.is_server_live(),
+            "ready": self.client.is_server_ready(),
+            "server": self.client.get_server_metadata(**self.in_json),
+            "model": self.client.get_model_metadata(*named, **self.in_json),
+        }
+
+    def ready(self, call: Call) -> dict[str, Any]:
+        """Whether one model is ready."""
+        return {"model_ready": self.client.is_model_ready(call["model"], call.get("version", ""))}
 
 
-def ready(library, client, protocol, model, version=""):
-    """Whether one model is ready."""
-    return {"model_ready": client.is_model_ready(model, version)}
+def main(protocol: str, address: str) -> None:
+    """Answers calls until there are no more."""
+    asking = Asking(protocol, address)
+    calls = {"infer": asking.infer, "facts": asking.facts, "ready": asking.ready}
+    for line in sys.stdin:
+        call = json.loads(line)
+        try:
+            answer = calls[call["do"]](call)
+        except InferenceServerException as error:
+            answer = {"error": error.message(), "status": error.status()}
+        print(json.dumps(answer), flush=True)
 
-
-HANDLERS = {"infer": infer, "facts": facts, "ready": ready}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
