@@ -17,8 +17,6 @@ from service.inference_schemas import InferenceRequest, InputTensor, Parameters,
 from service.inference_tensors import OUTPUTS, Tensor, output_array, raw_bytes
 
 HEADER: Final = "Inference-Header-Content-Length"
-
-
 _ALL: Final = [RequestedOutput.model_validate({"name": name}) for name in OUTPUTS]
 
 

@@ -310,7 +310,7 @@ def test_it_ends_as_http_does(
 
     outcomes = called.asked(ask)
     assert len(outcomes) > 20
-    assert outcomes[-1] == "UNAVAILABLE"
+    assert outcomes[-1] in {"UNAVAILABLE", "CANCELLED"}  # the latter where it came as it ended
     assert service.process.wait(timeout=60) == 0
     assert "Traceback" not in service.log.read_text()
 
