@@ -25,7 +25,7 @@ COPY native native
 COPY service service
 COPY vector_store vector_store
 
-# [tracing] for traces.
+# [tracing] for traces, [grpc] for the Open Inference Protocol over gRPC, [grpc,tracing] for both.
 ARG EXTRAS=
 # Without its own pip: nothing is installed into what is served.
 RUN python -m venv --without-pip /opt/winnow

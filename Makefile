@@ -19,7 +19,16 @@ NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.
 
 # The same, with the test tools: what runs the tests of serving, indexing and evaluation.
 .venv/test: .venv/core
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,parquet,test,tracing]'
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,grpc,parquet,test,tracing]'
+	@touch $@
+
+# The Open Inference Protocol's best known client as published, in an environment of its own: it
+# keeps protobuf, greenlet and ml_dtypes below the versions that everything else here has.
+TRITONCLIENT := tritonclient[grpc,http]==2.73.0
+.venv-triton/all: Makefile
+	@echo "Installing into .venv-triton (clients, no Winnow) ..."
+	@$(PYTHON) -m venv .venv-triton
+	@.venv-triton/bin/pip install $(PIP_FLAGS) '$(TRITONCLIENT)'
 	@touch $@
 
 # Training and export too: the only place that has torch.
@@ -68,13 +77,13 @@ chaos: .venv/test system
 	$(ONE_THREAD) timeout 5400 .venv/bin/python -m loadtest.chaos --out $(CHAOS_OUT)
 
 # Both halves side by side, each shown whole when it is done: hardly a test keeps two cores busy.
-test: .venv/test .venv-train/all system
+test: .venv/test .venv-train/all .venv-triton/all system
 	@echo "Testing: some ten minutes; what a half has to say comes when it is done ..."
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-serving test-distilling
 
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-test-serving: .venv/test system
+test-serving: .venv/test .venv-triton/all system
 	$(ONE_THREAD) .venv/bin/python -m pytest --durations=20 tests --ignore=tests/distill --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
 
 test-distilling: .venv-train/all system
@@ -151,7 +160,7 @@ shop: .venv-train/all
 # Newest versions that fit pyproject.toml, pinned for everybody.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,parquet,ray,train,test,tracing,lint]' 'ray[default]'
+	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,grpc,parquet,ray,train,test,tracing,lint]' 'ray[default]'
 	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 	rm -rf .venv-constraints .venv-clients
 	@$(MAKE) .venv-clients/all
@@ -159,4 +168,4 @@ constraints:
 	LC_ALL=C sort --ignore-case --field-separator== --key=1,1 constraints.txt --output=constraints.txt constraints.tmp && rm constraints.tmp
 
 clean:
-	rm -rf .venv .venv-bill .venv-clients .venv-ray .venv-train .data build dist
+	rm -rf .venv .venv-bill .venv-clients .venv-ray .venv-train .venv-triton .data build dist

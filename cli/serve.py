@@ -75,6 +75,7 @@ def _run() -> None:
     from service import metrics
     from service.admin import AdminServer
     from service.coordinator import Coordinator
+    from service.grpc_port import held_port
     from service.logs import log_config
     from service.observed import open_traces
     from service.serving import active_plan
@@ -101,7 +102,8 @@ def _run() -> None:
     admin = None if settings.admin_port is None else AdminServer(settings, coordinator)
     coordinator.start()
     try:
-        _serve(settings, logs)
+        with held_port(settings):
+            _serve(settings, logs)
     finally:
         if admin is not None:
             admin.close()
@@ -125,6 +127,8 @@ def _serve(settings: "Settings", logs: dict[str, Any]) -> None:
         "%s workers x %s ONNX Runtime threads; http://%s:%s/docs",
         *(settings.workers, settings.ort_threads, settings.host, settings.port),
     )
+    if settings.grpc_port is not None:
+        log.info("Open Inference Protocol over gRPC: %s:%s", settings.host, settings.grpc_port)
     uvicorn.run(
         "service.app:create_app",
         factory=True,

@@ -31,14 +31,18 @@ async def get_healthz() -> Health:
 )
 async def get_readyz(request: Request) -> Health:
     """The default student is loaded, verified and warm, its set is there, and it is to stay."""
-    worker: Worker = request.app.state.worker
+    require_ready(request.app.state.worker)
+    return Health(status="ready")
+
+
+def require_ready(worker: Worker) -> None:
+    """Raises NotReady or StoreDown where requests had better go to another instance."""
     if worker.drain.begun:
         raise NotReady("this instance is about to end: ask another one")
     slot = worker.serving.models[0].slot
     slot.ready_scorer()
     if slot.store_down:
         raise NotReady(f"model {slot.name}: {slot.reason}")
-    return Health(status="ready")
 
 
 @router.get("/v1/models", summary="Served models", response_model=Models)

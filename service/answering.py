@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
+from starlette.responses import Response
 
 from model_store.manifest import Manifest
 from service import metrics
 from service.bodies import Body, SortValues, parse, read_body
 from service.coverage import Coverage, coverage
 from service.deadline import Deadline
-from service.errors import Shed, StoreDown
+from service.errors import DeadlineExceeded, Shed, StoreDown
 from service.model import Model
 from service.request_facts import Period, facts_of
-from service.schemas import CandidatesRequest, QueryRequest
+from service.schemas import CandidatesRequest, QueryRequest, ScoreRequest
 from service.scoring import Scored, Scorer, score
+from service.shadow import Answered
 from service.texts import Texts, score_texts
 from service.worker import CANDIDATES_PER_ENCODING, Worker
 from vector_store.ids import ProductIds
@@ -46,20 +49,25 @@ async def score_candidates(
     body: CandidatesRequest,
     candidates: Candidates,
     arrived: float,
+    version: str | None = None,
 ) -> Answer:
     """Scores candidates [n], or refuses them whole.
 
     endpoint: as the metrics have it
     arrived: `perf_counter` of the request's first byte, from which its deadline counts
+    version: the one that has to answer; otherwise the active one or, for its share, the canary
 
     Raises:
-        UnknownModel, NotReady: nobody can score them.
+        UnknownModel, UnknownVersion, NotReady: nobody can score them.
         Shed: too many candidates are in flight.
         StoreDown: the store did not answer.
     """
     worker: Worker = request.app.state.worker
     model = worker.serving.model(body.model)
-    slot = model.slot if model.canary is None else model.slot_for(request_key(request, body))
+    if version is not None:
+        slot = model.slot_of(version)
+    else:
+        slot = model.slot if model.canary is None else model.slot_for(request_key(request, body))
     scorer = slot.ready_scorer()
     metrics.CANDIDATES.labels(endpoint).observe(len(candidates))
     limit = worker.settings.max_inflight_candidates
@@ -76,6 +84,27 @@ async def score_candidates(
     if covered["degraded"].get("store_error"):
         raise StoreDown("the vector store did not answer: try again after a second")
     return Answer(model, manifest, scored, covered, stages_s)
+
+
+def require_in_time(body: ScoreRequest, covered: Coverage) -> None:
+    """Raises DeadlineExceeded: the caller would rather have no answer than a part of one."""
+    if body.strict and covered["degraded"].get("deadline"):
+        raise DeadlineExceeded(
+            f"expected every candidate within the deadline, scored {covered['scored']} of "
+            f"{covered['requested']}: raise deadline_ms or send fewer candidates"
+        )
+
+
+def offer_shadow(
+    request: Request, response: Response, model: Model, manifest: Manifest, answered: Answered
+) -> None:
+    """Once the answer is sent, the shadow may score what the active version answered."""
+    shadow = model.shadow
+    if shadow is None or model.active is None or manifest is not model.active.student.manifest:
+        return
+    if shadow.sees(request_key(request, answered.body)):
+        worker: Worker = request.app.state.worker
+        response.background = BackgroundTask(worker.shadows.offer, shadow.version, answered)
 
 
 async def parsed(request: Request, model: type[Body]) -> tuple[Body, ProductIds, SortValues]:

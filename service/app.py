@@ -7,7 +7,7 @@ all the same, for the OpenAPI document.
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import about, explain, rerank
+from service import about, explain, inference_routes, rerank
 from service.connection import STATE, Limits
 from service.drain import Drain
 from service.errors import ServiceError, problem
@@ -45,7 +45,10 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Limits]]:
         try:
-            async with worker.running():
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(worker.running())
+                if settings.grpc_port is not None:
+                    await stack.enter_async_context(grpc_calls(settings.grpc_port))
                 yield {STATE: Limits.of(settings)}
         finally:
             if traces is not None:
@@ -63,13 +66,21 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.include_router(explain.router)
     app.include_router(rerank.router)
     app.include_router(about.router)
+    app.include_router(inference_routes.router)
     app.add_exception_handler(ServiceError, service_problem)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(Exception, internal_problem)
-    front: ASGIApp = Front(app)
-    if worker.keyring is not None:
-        front = KeyGuard(front, worker.keyring)
-    return Observed(front, RequestLog.of(settings), worker.drain, traces)
+
+    def around(inner: ASGIApp) -> ASGIApp:
+        guarded = inner if worker.keyring is None else KeyGuard(inner, worker.keyring)
+        return Observed(guarded, RequestLog.of(settings), worker.drain, traces)
+
+    def grpc_calls(port: int) -> AbstractAsyncContextManager[None]:
+        from service.inference_grpc import Calls, serving_grpc  # noqa: PLC0415 - gRPC is optional
+
+        return serving_grpc(around(Calls(app)), settings, port)
+
+    return around(Front(app))
 
 
 class Front:

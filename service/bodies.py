@@ -35,7 +35,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise UnsupportedEncoding(
-            f"expected an uncompressed body, got Content-Encoding {encoding!r}: send plain JSON"
+            f"expected an uncompressed body, got Content-Encoding {encoding!r}: send it as it is"
         )
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > max_bytes:
@@ -66,10 +66,7 @@ def parse(
     request, ids, sort_values = _validated(model, body)
     n = len(ids)
     if n > max_candidates:
-        raise TooLarge(
-            f"expected at most {max_candidates} product_ids, got {n}: split the request",
-            {"limit": max_candidates, "candidates": n},
-        )
+        raise too_many(n, max_candidates)
     check_query(request.query, max_query_chars)
     if sort_values is not None and len(sort_values) != n:
         raise invalid(
@@ -125,7 +122,7 @@ def json_response(content: Mapping[str, object], stages_s: Mapping[str, float]) 
     """
     timings_ms = {stage: round(seconds * 1e3, 3) for stage, seconds in stages_s.items()}
     body = orjson.dumps({**content, "timings_ms": timings_ms}, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, headers=server_timing(timings_ms), media_type="application/json")
+    return Response(body, headers=server_timing(stages_s), media_type="application/json")
 
 
 def binary_response(
@@ -136,12 +133,11 @@ def binary_response(
     stages_s: Mapping[str, float],
 ) -> Response:
     """Scores as little-endian float32, NaN = not scored; everything else in headers."""
-    timings_ms = {stage: round(seconds * 1e3, 3) for stage, seconds in stages_s.items()}
     headers = {
         "X-Winnow-Model": model,
         "X-Winnow-Version": version,
         "X-Winnow-Coverage": orjson.dumps(coverage).decode(),
-        **server_timing(timings_ms),
+        **server_timing(stages_s),
     }
     return Response(scores.astype("<f4").tobytes(), headers=headers, media_type=BINARY)
 
@@ -169,10 +165,19 @@ def wants_binary(request: Request) -> bool:
     return BINARY in request.headers.get("accept", "")
 
 
-def server_timing(timings_ms: Mapping[str, float]) -> dict[str, str]:
-    """The header of that name."""
-    return {"Server-Timing": ", ".join(f"{stage};dur={ms}" for stage, ms in timings_ms.items())}
+def server_timing(stages_s: Mapping[str, float]) -> dict[str, str]:
+    """The header of that name: what each stage took, in ms."""
+    timings = (f"{stage};dur={round(seconds * 1e3, 3)}" for stage, seconds in stages_s.items())
+    return {"Server-Timing": ", ".join(timings)}
 
 
 def _body_too_large(limit: int) -> TooLarge:
     return TooLarge(f"expected a body of at most {limit} bytes", {"limit": limit})
+
+
+def too_many(candidates: int, limit: int) -> TooLarge:
+    """Of a request with more candidates than one may have."""
+    return TooLarge(
+        f"expected at most {limit} product_ids, got {candidates}: split the request",
+        {"limit": limit, "candidates": candidates},
+    )

@@ -2,10 +2,11 @@
 
 ServiceError
  +-- MalformedJson         400  the body is no JSON
+ +-- MalformedMessage      400  a gRPC message that is none
  +-- Unauthorized          401  no good API key, or an admin call without the admin token
  +-- UnknownModel          404  names the models there are
  +-- NoRow                 404  a product to be explained has no row that could be scored
- +-- UnknownVersion        404  an admin call; names the versions there are
+ +-- UnknownVersion        404  names the versions there are
  +-- VersionRefused        409  an admin call; what was served before goes on
  +-- TooLarge              413  names the limit
  +-- UnsupportedEncoding   415  a compressed body
@@ -46,6 +47,12 @@ class MalformedJson(ServiceError):
     status, title = 400, "Malformed JSON"
 
 
+class MalformedMessage(ServiceError):
+    """The bytes of a gRPC call are not the message that it takes."""
+
+    status, title = 400, "Malformed message"
+
+
 class UnknownModel(ServiceError):
     """No model of that name is served."""
 
@@ -65,7 +72,7 @@ class Unauthorized(ServiceError):
 
 
 class UnknownVersion(ServiceError):
-    """No version of that name is published, or there is none to go back to."""
+    """No version of that name is published or served, or there is none to go back to."""
 
     status, title = 404, "Unknown version"
 

@@ -5,13 +5,20 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import metrics
-from service.errors import Unauthorized, problem
+from service.errors import Unauthorized
+from service.inference_errors import GRPC_SERVICE
 from service.keyring import Keyring
 from service.metrics import Refused
+from service.problems import error_answer
 
 # A kubelet has no key to show, and Prometheus would have to be given one: whoever asks these
 # learns that the service lives, and how much it does, but no query, product or customer.
-OPEN_PATHS: Final = frozenset(("/healthz", "/readyz", "/metrics"))
+OPEN_PATHS: Final = frozenset(
+    (
+        *("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"),
+        *(GRPC_SERVICE + "ServerLive", GRPC_SERVICE + "ServerReady"),
+    )
+)
 
 _DETAILS: Final[dict[Refused, str]] = {
     "missing": "expected the header Authorization: Bearer API_KEY: ask whoever runs this service "
@@ -36,16 +43,16 @@ class KeyGuard:
             refused = self._keyring.refused(shown)
             if refused is not None:
                 metrics.UNAUTHORIZED.labels(refused).inc()
-                await unauthorized(_DETAILS[refused], given=refused != "missing")(
-                    scope, receive, send
-                )
+                await unauthorized(
+                    _DETAILS[refused], given=refused != "missing", path=scope["path"]
+                )(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
-def unauthorized(detail: str, *, given: bool) -> ASGIApp:
+def unauthorized(detail: str, *, given: bool, path: str = "") -> ASGIApp:
     """A 401; `given`: there was a key or token, and it is no good (RFC 6750, section 3)."""
-    response = problem(Unauthorized(detail))
+    response = error_answer(path, Unauthorized(detail))
     invalid = ', error="invalid_token"' if given else ""
     response.headers["WWW-Authenticate"] = f'Bearer realm="winnow"{invalid}'
     return response

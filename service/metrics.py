@@ -168,12 +168,19 @@ CUT_CONNECTIONS = Counter(
 BUILD = Gauge("winnow_build_info", "Always 1", ["version"], multiprocess_mode="livemax")
 
 RERANK_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
+SCORING = (
+    "/score",
+    *RERANK_PATHS,
+    "/v2/models/{model}/infer",
+    "/v2/models/{model}/versions/{version}/infer",
+    "/inference.GRPCInferenceService/ModelInfer",
+)
+"""Endpoints that answer with scores."""
+
 _ENDPOINT_CODES = {
-    "/score": ("200", "429", "500", "503", "504"),
+    **dict.fromkeys(SCORING, ("200", "429", "500", "503", "504")),
     "/filter": ("200", "500", "503"),
-    **dict.fromkeys(RERANK_PATHS, ("200", "429", "500", "503", "504")),
 }
-SCORING_ENDPOINTS = tuple(_ENDPOINT_CODES)
 
 
 def start(models: Iterable[str], max_inflight_candidates: int) -> None:

@@ -1,10 +1,11 @@
 """What is served under one name: the active version, a canary and a shadow beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from model_store.rollout import Share
+from service.errors import UnknownVersion
 from service.version import Slot, Version
 
 
@@ -50,6 +51,29 @@ class Model:
             if slot.ready:
                 return slot
         return self.slot
+
+    @property
+    def answering(self) -> Mapping[str, Slot]:
+        """Slots by the versions that answer requests: the active one first, then the canary."""
+        beside = None if self.canary is None else self.canary.version
+        both = (each for each in (self.active, beside) if each is not None)
+        return {each.student.manifest.version: each.slot for each in both}
+
+    def slot_of(self, version: str) -> Slot:
+        """Of the active version or the canary, by name.
+
+        Raises:
+            UnknownVersion: neither is that version.
+        """
+        slots = self.answering
+        if version not in slots:
+            served = list(slots)
+            raise UnknownVersion(
+                f"no version {version!r} of {self.name} is served here; "
+                f"served: {', '.join(served) or 'none'}",
+                {"versions": served},
+            )
+        return slots[version]
 
     def versions(self) -> Iterator[Version]:
         """All that are loaded, each once: one may be canary and shadow."""

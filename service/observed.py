@@ -37,6 +37,17 @@ def open_traces(settings: Settings) -> "Traces | None":
     return Traces(settings.trace_endpoint, settings.trace_share)
 
 
+def route_of(scope: Scope) -> str:
+    """What metrics, log and traces call where a request went: a path with names for its parts.
+
+    An unknown path, or a model's name, is no label: anybody could make as many as they like.
+    """
+    route = scope.get("route")
+    if route is None:
+        return "other"
+    return str(getattr(route, "path", scope["path"]))
+
+
 class Observed:
     """Answers with `X-Request-Id`, and observes every request by known path and status code."""
 
@@ -75,8 +86,7 @@ class Observed:
         finally:
             ended = perf_counter()
             seconds = ended - started
-            # An unknown path is no label: anybody could make as many as they like.
-            route = scope["path"] if scope.get("route") is not None else "other"
+            route = route_of(scope)
             metrics.REQUESTS.labels(route, str(status or 500)).observe(seconds)
             if self._traces is not None:
                 self._traces.record(route, status, scope["headers"], started, ended, facts)

@@ -141,9 +141,8 @@ def encode(
         "meta": meta,
         "usage": {"total_tokens": 0, "prompt_tokens": 0},
     }
-    timings_ms = {stage: round(seconds * 1e3, 3) for stage, seconds in answer.stages_s.items()}
     return Response(
         orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY),
-        headers=server_timing(timings_ms),
+        headers=server_timing(answer.stages_s),
         media_type="application/json",
     )

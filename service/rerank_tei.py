@@ -110,7 +110,6 @@ def _headers(answer: Answer, characters: int) -> dict[str, str]:
     stages = answer.stages_s
     waited = stages.get("wait", 0.0)
     computed = sum(stages.get(stage, 0.0) for stage in ("query", "texts", "rows", "head"))
-    timings_ms = {stage: round(seconds * 1e3, 3) for stage, seconds in stages.items()}
     return {
         "x-compute-type": "cpu",
         "x-compute-characters": str(characters),
@@ -121,7 +120,7 @@ def _headers(answer: Answer, characters: int) -> dict[str, str]:
         "X-Winnow-Model": answer.manifest.name,
         "X-Winnow-Version": answer.manifest.version,
         "X-Winnow-Coverage": orjson.dumps(answer.covered).decode(),
-        **server_timing(timings_ms),
+        **server_timing(stages),
     }
 
 

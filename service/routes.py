@@ -3,13 +3,19 @@
 from time import perf_counter
 
 from fastapi import APIRouter
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model_store.manifest import Manifest
 from service import metrics
-from service.answering import count, parsed, request_key, run, score_candidates
+from service.answering import (
+    count,
+    offer_shadow,
+    parsed,
+    request_key,
+    require_in_time,
+    run,
+    score_candidates,
+)
 from service.bodies import (
     binary_response,
     id_list,
@@ -17,9 +23,8 @@ from service.bodies import (
     wants_binary,
 )
 from service.coverage import SHED, STORE_ERROR
-from service.errors import DeadlineExceeded, NotReady, StoreDown
+from service.errors import NotReady, StoreDown
 from service.filtering import filter_page, ordered
-from service.model import Model
 from service.openapi import ERRORS, PROBLEM, json_body
 from service.schemas import (
     FilterRequest,
@@ -57,11 +62,7 @@ async def post_score(request: Request) -> Response:
     body, ids, _ = await parsed(request, ScoreRequest)
     answer = await score_candidates(request, "/score", body, ids, arrived)
     manifest, scored, covered = answer.manifest, answer.scored, answer.covered
-    if body.strict and covered["degraded"].get("deadline"):
-        raise DeadlineExceeded(
-            f"expected every candidate within the deadline, scored {covered['scored']} of "
-            f"{covered['requested']}: raise deadline_ms or send fewer candidates"
-        )
+    require_in_time(body, covered)
     if wants_binary(request):
         response = binary_response(
             scored.scores, manifest.name, manifest.version, covered, answer.stages_s
@@ -78,7 +79,7 @@ async def post_score(request: Request) -> Response:
         response = json_response(content, answer.stages_s)
     if answer.model.shadow is not None:
         answered = Answered(body, ids, scored, manifest.thresholds.default, "default", None)
-        _offer_shadow(request, response, answer.model, manifest, answered)
+        offer_shadow(request, response, answer.model, manifest, answered)
     return response
 
 
@@ -129,7 +130,7 @@ async def post_filter(request: Request) -> Response:
     response = json_response(content, stages_s)
     if model.shadow is not None:
         answered = Answered(body, ids, scored, threshold, body.sort, body.threshold)
-        _offer_shadow(request, response, model, manifest, answered)
+        offer_shadow(request, response, model, manifest, answered)
     return response
 
 
@@ -148,15 +149,3 @@ async def _score_or_pass(
             return await run(request, body, ids, scorer, arrived)
     metrics.SHED.labels("/filter").inc()
     return unscored(n, SHED), {}
-
-
-def _offer_shadow(
-    request: Request, response: Response, model: Model, manifest: Manifest, answered: Answered
-) -> None:
-    """Once the answer is sent, the shadow may score what the active version answered."""
-    shadow = model.shadow
-    if shadow is None or model.active is None or manifest is not model.active.student.manifest:
-        return
-    if shadow.sees(request_key(request, answered.body)):
-        worker: Worker = request.app.state.worker
-        response.background = BackgroundTask(worker.shadows.offer, shadow.version, answered)

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None, description="port of the Open Inference Protocol over gRPC; extra grpc"
+    )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default_factory=lambda: default_workers(available_cpus()), description="worker processes"
     )
@@ -149,6 +152,8 @@ class Settings(BaseSettings):
                 f"max_inflight_candidates ({self.max_inflight_candidates}) must be at least "
                 f"max_candidates ({self.max_candidates}), or the largest request is never admitted"
             )
+        if self.grpc_port == self.port:
+            raise ValueError(f"grpc_port must be another one than port ({self.port})")
         if self.admin_port is not None and self.admin_token_file is None:
             raise ValueError(
                 "admin_port needs admin_token_file: without a token anybody could change models"

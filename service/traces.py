@@ -19,12 +19,12 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, StatusCode, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.metrics import SCORING_ENDPOINTS
+from service.metrics import SCORING
 from service.request_facts import RequestFacts
 
 # Of one batch, repeated tries included: a collector that is down keeps no worker from ending.
 EXPORT_TIMEOUT_S: Final = 2.0
-TRACED: Final = SCORING_ENDPOINTS
+TRACED: Final = frozenset((*SCORING, "/filter"))
 _PARENT: Final = (b"traceparent", b"tracestate")
 
 Headers = Iterable[tuple[bytes, bytes]]

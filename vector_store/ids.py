@@ -37,6 +37,22 @@ class ProductIds:
         offsets = np.fromiter(accumulate(map(len, raw_ids), initial=0), np.int64, len(raw_ids) + 1)
         return cls(b"".join(raw_ids), offsets)
 
+    @classmethod
+    def from_tensor(cls, tensor: bytes, n: int) -> Self | None:
+        """The n elements of a BYTES tensor, each a little-endian uint32 length and so many bytes.
+
+        None where the tensor is not exactly n elements.
+        """
+        if n < 0 or 4 * n > len(tensor):
+            return None
+        if LIBRARY is None:
+            raw = _elements(tensor, n)
+            return None if raw is None else cls.from_bytes(raw)
+        blob, offsets = np.empty(len(tensor), np.uint8), np.empty(n + 1, np.int64)
+        out = (address(blob), address(offsets))
+        size = LIBRARY.tensor_scan(tensor, len(tensor), n, *out)
+        return None if size < 0 else cls(blob[:size].tobytes(), offsets)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -77,6 +93,18 @@ class ProductIds:
     def _raw(self) -> list[bytes]:
         blob = self.blob
         return [blob[start:stop] for start, stop in pairwise(self.offsets.tolist())]
+
+
+def _elements(tensor: bytes, n: int) -> list[bytes] | None:
+    raw: list[bytes] = []
+    at = 0
+    for _ in range(n):
+        start = at + 4
+        at = start + int.from_bytes(tensor[at:start], "little")
+        if start > len(tensor):
+            return None
+        raw.append(tensor[start:at])
+    return raw if at == len(tensor) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -300,6 +300,26 @@ int64_t candidates_scan(const uint8_t *body, int64_t bytes, uint8_t *blob, int64
 
 /* ---- ids of a batch ------------------------------------------------------------------------- */
 
+/* The n elements of a BYTES tensor of the Open Inference Protocol, each a little-endian uint32
+   length and so many bytes: blob [bytes], offsets [n + 1]. Returns their bytes, or UNUSUAL where
+   the tensor is not exactly n elements. */
+int64_t tensor_scan(const uint8_t *tensor, int64_t bytes, int64_t n, uint8_t *blob,
+                    int64_t *offsets) {
+  if (bytes < 0 || n < 0) return BAD_ARGUMENTS;
+  int64_t at = 0, out = offsets[0] = 0;
+  for (int64_t i = 0; i < n; i++) {
+    if (bytes - at < 4) return UNUSUAL;
+    const uint8_t *p = tensor + at;
+    int64_t length = p[0] | p[1] << 8 | p[2] << 16 | (int64_t)p[3] << 24;
+    at += 4;
+    if (bytes - at < length) return UNUSUAL;
+    memcpy(blob + out, tensor + at, length);
+    at += length;
+    offsets[i + 1] = out += length;
+  }
+  return at == bytes ? out : UNUSUAL;
+}
+
 static int positions_ok(const int64_t *positions, int64_t m, int64_t n) {
   int ok = m >= 0;
   for (int64_t j = 0; j < m; j++) ok &= positions[j] >= 0 && positions[j] < n;

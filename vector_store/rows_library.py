@@ -17,6 +17,7 @@ _IDS: Final = (_B, _N, _P, _N)  # ProductIds.arguments: blob, its length, offset
 
 _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "candidates_scan": (_N, (_B, _N, _P, _P, _P, _N, _P)),
+    "tensor_scan": (_N, (_B, _N, _N, _P, _P)),
     "ids_take": (_N, (*_IDS, _P, _N, _P, _P)),
     "ids_json": (_N, (*_IDS, _P, _N, _P, _N)),
     "ids_hash": (_N, (*_IDS, _B, _P)),

@@ -32,6 +32,7 @@ def test_the_store_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("WINNOW_DEADLINE_MS", "0", "WINNOW_DEADLINE_MS"),
         ("WINNOW_MAX_CANDIDATE", "5", "unknown setting WINNOW_MAX_CANDIDATE"),
         ("WINNOW_MAX_INFLIGHT_CANDIDATES", "5", "must be at least"),
+        ("WINNOW_GRPC_PORT", "8000", "another one than port"),
     ],
 )
 def test_a_malformed_or_unknown_setting_stops_with_its_name(

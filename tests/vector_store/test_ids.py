@@ -58,6 +58,44 @@ def test_a_position_that_is_not_there_is_refused(positions: list[int]) -> None:
         ids.json_list(np.array(positions))
 
 
+def tensor(elements: list[bytes]) -> bytes:
+    """A BYTES tensor."""
+    return b"".join(len(each).to_bytes(4, "little") + each for each in elements)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=40))
+def test_a_tensor_of_bytes_is_its_elements(elements: list[bytes]) -> None:
+    ids = ProductIds.from_tensor(tensor(elements), len(elements))
+    assert ids is not None
+    assert (ids.blob, len(ids)) == (b"".join(elements), len(elements))
+    assert np.diff(ids.offsets).tolist() == [len(each) for each in elements]
+
+
+@given(st.binary(max_size=80), st.integers(-3, 30))
+def test_any_bytes_are_exactly_so_many_elements_or_none(raw: bytes, n: int) -> None:
+    ids = ProductIds.from_tensor(raw, n)
+    if ids is not None:
+        lengths = np.diff(ids.offsets).tolist()
+        parts = [
+            ids.blob[end - length : end]
+            for length, end in zip(lengths, ids.offsets[1:], strict=True)
+        ]
+        assert tensor(parts) == raw
+        assert len(parts) == n
+
+
+@pytest.mark.parametrize(
+    ("raw", "n"),
+    [
+        *((b"", 1), (b"\x01\0\0", 1), (b"\x02\0\0\0a", 1), (b"\0\0\0\0", 2)),
+        *((b"\xff\xff\xff\xff", 1), (b"\x01\0\0\0ab", 1), (b"\0\0\0\0", 0), (b"", -1)),
+        (b"\0\0\0\0", 2**62),
+    ],
+)
+def test_a_tensor_of_another_size_is_none(raw: bytes, n: int) -> None:
+    assert ProductIds.from_tensor(raw, n) is None
+
+
 def test_no_ids_are_an_empty_list() -> None:
     ids = ProductIds.from_strings([])
     nothing = np.empty(0, np.int64)
