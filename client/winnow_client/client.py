@@ -86,7 +86,7 @@ class Client:
             Refused: the request is at fault.
         """
         question = score_question(query, product_ids, model)
-        return self._ask(question, key, deadline_ms, fallback)
+        return self._ask(question, key, deadline_ms, fallback=fallback)
 
     def filter(
         self,
@@ -127,7 +127,7 @@ class Client:
         question = filter_question(
             *(query, product_ids, sort, threshold, min_keep, missing, sort_values, order, model)
         )
-        return self._ask(question, key, deadline_ms, fallback)
+        return self._ask(question, key, deadline_ms, fallback=fallback)
 
     def rerank(
         self,
@@ -154,7 +154,7 @@ class Client:
             Unavailable: only with `fallback=False`.
         """
         question = rerank_question(query, documents, top_n, model)
-        return self._ask(question, None, deadline_ms, fallback)
+        return self._ask(question, None, deadline_ms, fallback=fallback)
 
     def close(self) -> None:
         """Closes all connections."""
@@ -172,7 +172,12 @@ class Client:
         self.close()
 
     def _ask(
-        self, question: Question[Answer], key: str | None, deadline_ms: float | None, fallback: bool
+        self,
+        question: Question[Answer],
+        key: str | None,
+        deadline_ms: float | None,
+        *,
+        fallback: bool,
     ) -> Answer:
         deadline = self._service.deadline(deadline_ms)
         headers = self._service.headers(question.accept, key)

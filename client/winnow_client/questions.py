@@ -56,9 +56,7 @@ class Question(Generic[Answer]):
             ) from error
 
 
-def score_question(
-    query: str, product_ids: Sequence[str], model: str | None
-) -> Question[Scores]:
+def score_question(query: str, product_ids: Sequence[str], model: str | None) -> Question[Scores]:
     """POST /score, answered in the binary form: four bytes per candidate and no JSON."""
     ids = _texts("product_ids", product_ids)
     n = len(ids)
@@ -175,9 +173,7 @@ def _head(fields: Mapping[str, object]) -> bytes:
 
 
 def _coverage(document: Mapping[str, Any]) -> Coverage:
-    return Coverage(
-        int(document["requested"]), int(document["scored"]), dict(document["degraded"])
-    )
+    return Coverage(int(document["requested"]), int(document["scored"]), dict(document["degraded"]))
 
 
 def _unavailable(n: int) -> Coverage:

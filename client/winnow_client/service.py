@@ -63,7 +63,7 @@ def translated(url: str, too_late: DeadlineExceeded) -> Iterator[None]:
         raise BadAnswer(f"{url}: expected an answer of Winnow: {error}") from error
     except httpx.TransportError as error:
         raise ConnectionFailed(
-            f"{url}: no answer ({error or type(error).__name__}): is the service running there?"
+            f"{url}: no answer ({str(error) or type(error).__name__}): does the service run there?"
         ) from error
 
 
