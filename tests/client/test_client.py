@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import requires
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -47,7 +48,7 @@ def test_no_candidates_are_no_error(client: Open, shop: Shop) -> None:
 
 
 def test_filter_says_what_the_service_says(client: Open, shop: Shop) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "sort": "price",
         "threshold": 0.5,
         "missing": "last",
@@ -70,7 +71,7 @@ def test_requests_at_fault_raise_what_the_service_says(client: Open, shop: Shop)
         opened.filter("shoes", IDS, "price", model="nobody")
     assert (unknown.value.status, len(unknown.value.request_id or "")) == (404, 32)
     with pytest.raises(InvalidRequest, match="sort"):
-        opened.filter("shoes", IDS, "sideways")
+        opened.filter("shoes", IDS, "sideways")  # type: ignore[arg-type]
     with pytest.raises(TooLarge, match="at most 10000 product_ids, got 10001"):
         opened.score("shoes", ["p0001"] * 10_001, fallback=True)
     with pytest.raises(Unauthorized, match="Authorization"):
@@ -87,7 +88,7 @@ def test_requests_at_fault_raise_what_the_service_says(client: Open, shop: Shop)
     ],
 )
 def test_what_cannot_be_sent_is_refused_here(
-    client: Open, asked: dict[str, object], expected: str
+    client: Open, asked: dict[str, Any], expected: str
 ) -> None:
     opened = client("http://127.0.0.1:9")
     with pytest.raises((TypeError, ValueError), match=expected):
@@ -108,9 +109,7 @@ def test_what_cannot_be_sent_is_refused_here(
         ({"api_key": "secret\n"}, "^api_key: expected printable ASCII, one character or more$"),
     ],
 )
-def test_options_are_checked_at_once(
-    client: Open, options: dict[str, object], expected: str
-) -> None:
+def test_options_are_checked_at_once(client: Open, options: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         client(**{"url": "http://127.0.0.1:9", **options})
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from winnow_client import (
@@ -80,7 +81,7 @@ def test_nobody_listens(client: Open) -> None:
 
 @pytest.mark.parametrize(("order", "expected"), [("asc", "bdac"), ("desc", "abdc")])
 def test_a_page_falls_back_to_the_order_it_was_to_be_in(
-    client: Open, order: str, expected: str
+    client: Open, order: Literal["asc", "desc"], expected: str
 ) -> None:
     opened = client(f"http://127.0.0.1:{free_port()}", deadline_ms=PATIENT_MS)
     page = opened.filter(
