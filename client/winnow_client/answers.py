@@ -87,11 +87,15 @@ class Ranked:
 class Reranked:
     """Of `rerank`.
 
-    results: the best first, or the caller's order where the service was unavailable
+    results: the best first, without those that have no score; or the caller's order, all of them,
+        where the service was unavailable
     reason: why it is the caller's order; else None
     """
 
     results: list[Ranked]
+    coverage: Coverage
+    model: str | None = None
+    version: str | None = None
     reason: str | None = None
 
     @property

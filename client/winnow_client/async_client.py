@@ -92,14 +92,16 @@ class AsyncClient:
         query: str,
         documents: Sequence[str],
         *,
+        ids: bool = False,
         top_n: int | None = None,
         model: str | None = None,
+        key: str | None = None,
         deadline_ms: float | None = None,
         fallback: bool = True,
     ) -> Reranked:
         """As `Client.rerank`."""
-        question = rerank_question(query, documents, top_n, model)
-        return await self._ask(question, None, deadline_ms, fallback=fallback)
+        question = rerank_question(query, documents, top_n, model, ids=ids)
+        return await self._ask(question, key, deadline_ms, fallback=fallback)
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -134,8 +134,10 @@ class Client:
         query: str,
         documents: Sequence[str],
         *,
+        ids: bool = False,
         top_n: int | None = None,
         model: str | None = None,
+        key: str | None = None,
         deadline_ms: float | None = None,
         fallback: bool = True,
     ) -> Reranked:
@@ -143,9 +145,11 @@ class Client:
 
         Args:
             query: what the shopper typed.
-            documents: texts or product ids, as the service tells them apart.
+            documents: texts, which the service encodes, or product ids.
+            ids: they are product ids.
             top_n: only so many; all where absent.
             model: the service's default one where absent.
+            key: what decides whether a canary version answers; the query where absent.
             deadline_ms: of the whole call.
             fallback: False raises where the service is unavailable.
 
@@ -153,8 +157,8 @@ class Client:
             Refused: the request is at fault.
             Unavailable: only with `fallback=False`.
         """
-        question = rerank_question(query, documents, top_n, model)
-        return self._ask(question, None, deadline_ms, fallback=fallback)
+        question = rerank_question(query, documents, top_n, model, ids=ids)
+        return self._ask(question, key, deadline_ms, fallback=fallback)
 
     def close(self) -> None:
         """Closes all connections."""

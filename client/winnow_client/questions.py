@@ -132,7 +132,7 @@ def filter_question(
 
 
 def rerank_question(
-    query: str, documents: Sequence[str], top_n: int | None, model: str | None
+    query: str, documents: Sequence[str], top_n: int | None, model: str | None, *, ids: bool
 ) -> Question[Reranked]:
     """POST /v2/rerank, in Cohere's form."""
     texts = _texts("documents", documents)
@@ -141,19 +141,25 @@ def rerank_question(
         raise ValueError(f"top_n: expected 1 or more, got {top_n}")
 
     def read(reply: Reply) -> Reranked:
+        document = json.loads(reply.body)
         results = [
             Ranked(int(result["index"]), float(result["relevance_score"]))
-            for result in json.loads(reply.body)["results"]
+            for result in document["results"]
         ]
         if not all(0 <= result.index < n for result in results):
             raise ValueError(f"expected indices below {n}")
-        return Reranked(results)
+        meta = document["meta"]
+        return Reranked(
+            results, _coverage(meta["coverage"]), str(document["model"]), str(meta["version"])
+        )
 
     def instead(error: Unavailable) -> Reranked:
-        return Reranked([Ranked(index, None) for index in range(n)][:top_n], _reason(error))
+        results = [Ranked(index, None) for index in range(n)][:top_n]
+        return Reranked(results, _unavailable(n), reason=_reason(error))
 
+    path = "/v2/rerank?documents=ids" if ids else "/v2/rerank"
     head = _head({"query": query, "documents": texts, "top_n": top_n, "model": model})
-    return Question("/v2/rerank", head, JSON, read, instead)
+    return Question(path, head, JSON, read, instead)
 
 
 def _texts(name: str, given: Sequence[str]) -> list[str]:

@@ -116,17 +116,23 @@ def test_options_are_checked_at_once(client: Open, options: dict[str, Any], expe
 
 def test_rerank_speaks_cohere(client: Open, peer: StartPeer) -> None:
     results = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.0}]
-    there = peer(answers(200, {"id": "x", "results": results, "meta": {}}))
-    got = client(there.url, api_key="k", deadline_ms=PATIENT_MS).rerank("tent", ["a", "b"], top_n=2)
+    coverage = {"requested": 3, "scored": 2, "degraded": {"missing_product": 1}}
+    meta = {"api_version": {"version": "2"}, "version": "7", "coverage": coverage}
+    there = peer(answers(200, {"id": "x", "model": "m", "results": results, "meta": meta}))
+    opened = client(there.url, api_key="k", deadline_ms=PATIENT_MS)
+    got = opened.rerank("tent", ["a", "b", "c"], top_n=2)
     assert [(each.index, each.score) for each in got.results] == [(1, 0.9), (0, 0.0)]
-    asked = there.sent[0]
-    assert {name: asked[name] for name in ("query", "documents", "top_n")} == {
-        "query": "tent",
-        "documents": ["a", "b"],
-        "top_n": 2,
-    }
+    assert (got.model, got.version, got.fell_back) == ("m", "7", False)
+    assert got.coverage.degraded == {"missing_product": 1}
+    (asked,) = there.sent
+    asked.pop("deadline_ms")
+    assert asked == {"query": "tent", "documents": ["a", "b", "c"], "top_n": 2}
     assert there.heads[0].startswith("post /v2/rerank http/1.1")
     assert "authorization: bearer k" in there.heads[0]
+    opened.rerank("tent", ["p0001", "p0002"], ids=True)
+    assert there.heads[1].startswith("post /v2/rerank?documents=ids http/1.1")
+    # A result for a document that was not sent is none.
+    assert opened.rerank("tent", ["a"]).fell_back
 
 
 def test_connections_are_used_again_and_texts_sent_as_they_are(
