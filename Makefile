@@ -33,8 +33,8 @@ NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.
 
 train-env: .venv-train/all
 
-# redis-server for the tests; where they can be had, SIMDe for those of the AVX-512 code, and
-# Prometheus for those of deploy/. Its service is not started: the tests start their own.
+# redis-server for the tests; where they can be had, SIMDe for those of the AVX-512 code, zsh and
+# fish for those of completion, and Prometheus for those of deploy/. Its service is not started: the tests start their own.
 system:
 	@command -v redis-server >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
@@ -46,6 +46,9 @@ system:
 	@[ -e /usr/include/simde/x86/avx512.h ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libsimde-dev >/dev/null || \
 	  echo "Without libsimde-dev the AVX-512 code is not tested."
+	@command -v fish >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zsh fish >/dev/null || \
+	  echo "Without zsh and fish, completion is tested in bash alone."
 	@command -v prometheus >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
 	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null && \
 	    { [ ! -d /run/systemd/system ] || systemctl disable --quiet --now prometheus; }; } || \

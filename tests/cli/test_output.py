@@ -89,7 +89,7 @@ def test_keys_as_json(tmp_path: Path) -> None:
         (("--help",), 0, "Exit codes: 0 done"),
         (("models", "list"), 0, "shop-bert2dnn"),
         (("models", "show", "nobody"), 1, "error: no student named 'nobody'; published here: "),
-        (("serve",), 1, "error: WINNOW_STORE: not set; expected vector store: lmdb:PATH"),
+        (("doctor",), 1, "error: WINNOW_STORE: not set; expected vector store: lmdb:PATH"),
         (("keys", "new", "me", "--file", "/dev/null/keys"), 1, "error: API keys, /dev/null/keys"),
         (("models",), 2, "Usage: "),
         (("keys",), 2, "Usage: "),
