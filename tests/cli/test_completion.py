@@ -18,7 +18,13 @@ from model_store.registry import DEFAULT_ROOT, bundle_folder
 
 BIN = Path(sys.executable).parent
 ANSWER_WITHIN_S = 60
-SHELLS = {"bash": ("bash", "-i"), "zsh": ("zsh", "-i"), "fish": ("fish", "-i")}
+PROMPT = ">> "
+# By shell: the file that it reads when it starts, and how that sets the prompt.
+SHELLS = {
+    "bash": (".bashrc", f"PS1='{PROMPT}'\n"),
+    "zsh": (".zshrc", f"PROMPT='{PROMPT}'\n"),
+    "fish": (".config/fish/config.fish", f"function fish_prompt; echo -n '{PROMPT}'; end\n"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +152,16 @@ def test_tab_in_a_real_shell(shell: str, bundles: Path, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here (Debian: apt-get install {shell})")
     env = surroundings(tmp_path, bundles)
-    (tmp_path / ".zshrc").touch()  # else zsh asks a new user what it should say
-    with terminal(SHELLS[shell], env) as first:
+    file, text = SHELLS[shell]
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(text)
+    with terminal((shell, "-i"), env) as first:
+        first.wait_for(PROMPT)  # what is typed before is the system's to edit, not the shell's
         first.type("winnow --install-completion\n")
         first.wait_for(f"{shell} completion installed in")
         first.wait_for("restart the terminal")
-    with terminal(SHELLS[shell], env) as second:
-        second.type("echo rea''dy\n")
-        second.wait_for("ready")
+    with terminal((shell, "-i"), env) as second:
+        second.wait_for(PROMPT)
         if shell == "zsh":  # whose first TAB only loads the completion
             second.type("winnow \t\x15")
         second.type("winnow models show shop-d\t")
