@@ -34,7 +34,8 @@ NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.
 train-env: .venv-train/all
 
 # redis-server for the tests; where they can be had, SIMDe for those of the AVX-512 code, zsh and
-# fish for those of completion, and Prometheus for those of deploy/. Its service is not started: the tests start their own.
+# fish for those of completion, and Prometheus for those of deploy/. Its service is not started: the
+# tests start their own.
 system:
 	@command -v redis-server >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
