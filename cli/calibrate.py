@@ -19,7 +19,7 @@ from cli.judged import (
     TitleColumn,
     command_line,
 )
-from cli.options import Bundles, cpu_threads
+from cli.options import Bundles, StudentReference, cpu_threads
 from cli.progress import progress_bar
 from model_store.registry import DEFAULT_ROOT, bundle_folder
 
@@ -39,7 +39,7 @@ _Target = Annotated[
 
 
 def calibrate(
-    model: Annotated[str, typer.Option(help="published student: NAME or NAME@VERSION")],
+    model: StudentReference,
     judgments: JudgmentsPath,
     default: _Target = "recall=0.99",
     sale: _Target = "recall=0.95",

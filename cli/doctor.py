@@ -6,19 +6,23 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import student_lists
 from cli.console import answer, say, show
+from cli.options import Json
 
 
 def doctor(
     store: Annotated[str | None, typer.Option(help="else WINNOW_STORE")] = None,
-    models: Annotated[str | None, typer.Option(help="else WINNOW_MODELS")] = None,
+    models: Annotated[
+        str | None, typer.Option(help="else WINNOW_MODELS", autocompletion=student_lists)
+    ] = None,
     bundles: Annotated[Path | None, typer.Option(help="else WINNOW_BUNDLES")] = None,
     workers: Annotated[int | None, typer.Option(help="else WINNOW_WORKERS")] = None,
     url: Annotated[str | None, typer.Option(help="a running service to ask too")] = None,
     connections: Annotated[
         int, typer.Option(help="clients that one worker should be able to hold")
     ] = 512,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check store, vector sets, bundles, threads, memory and limits; change nothing.
 

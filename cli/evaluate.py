@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.completion import student_references
 from cli.console import answer, console, figure, say, show
 from cli.judged import (
     Encoding,
@@ -40,7 +41,11 @@ if TYPE_CHECKING:
 def evaluate(
     judgments: JudgmentsPath,
     model: Annotated[
-        str | None, typer.Option(help="published student: NAME or NAME@VERSION")
+        str | None,
+        typer.Option(
+            help="published student: NAME, or NAME@VERSION for one that is not active",
+            autocompletion=student_references,
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="or a checkpoint folder, evaluated in PyTorch")

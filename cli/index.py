@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import answer, say, show
-from cli.options import Bundles, cpu_threads, refuse_given
+from cli.options import Bundles, StudentReference, cpu_threads, refuse_given
 from cli.progress import progress_bar
 from indexing.catalogue import Format
 from model_store.registry import DEFAULT_ROOT, bundle_folder, find
@@ -28,7 +28,7 @@ _TIMEOUT_MS = 10_000  # a batch of thousands of rows may take a busy store this 
 
 def index(
     context: typer.Context,
-    model: Annotated[str, typer.Option(help="student: NAME, or NAME@VERSION for one not active")],
+    model: StudentReference,
     store: Annotated[
         str, typer.Option(envvar="WINNOW_STORE", help="lmdb:PATH, redis://HOST:PORT/DB, ...")
     ],

@@ -9,9 +9,12 @@ from typing import Annotated
 
 import typer
 
-from cli.console import say, show
+from cli.console import answer, say, show
+from cli.options import Json
 
-app = typer.Typer(help="API keys of /score and /filter: make one, list those there are.")
+app = typer.Typer(
+    help="API keys of /score and /filter: make one, list those there are.", no_args_is_help=True
+)
 
 _VARIABLE = "WINNOW_API_KEYS_FILE"
 File = Annotated[
@@ -48,15 +51,27 @@ def new_key(
 
 
 @app.command("list")
-def list_keys(file: File = None) -> None:
+def list_keys(file: File = None, as_json: Json = False) -> None:
     """Names and expiry of the keys."""
     from service.key_file import read_keys
 
     path = _file(file)
-    now = time()
+    now, keys = time(), read_keys(path)
+    if as_json:
+        answer(
+            [
+                {
+                    "name": key.name,
+                    "expires": None if key.expires_s == inf else _utc(key.expires_s).isoformat(),
+                    "opens": key.expires_s > now,
+                }
+                for key in keys
+            ]
+        )
+        return
     rows = [
         (key.name, _moment(key.expires_s), "expired" if key.expires_s <= now else "opens")
-        for key in read_keys(path)
+        for key in keys
     ]
     show(f"API keys of {path}", ("name", "opens until (UTC)", ""), rows)
 
@@ -72,4 +87,8 @@ def _file(given: Path | None) -> Path:
 def _moment(expires_s: float) -> str:
     if expires_s == inf:
         return "for ever"
-    return datetime.fromtimestamp(expires_s, UTC).isoformat(sep=" ", timespec="minutes")[:16]
+    return _utc(expires_s).isoformat(sep=" ", timespec="minutes")[:16]
+
+
+def _utc(moment_s: float) -> datetime:
+    return datetime.fromtimestamp(moment_s, UTC)

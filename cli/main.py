@@ -1,7 +1,9 @@
 """Entry point: the commands, and how their errors reach a person.
 
 Exit codes: 0 done; 1 refused or failed, with one `error:` line that says why and what to do;
-2 wrong usage (Typer's own).
+2 wrong usage (Typer's own); 130 stopped by Ctrl-C. docs/cli.md has them for people.
+
+Help and completion run at every press of TAB: nothing that takes long is imported up here.
 """
 
 import sys
@@ -9,7 +11,6 @@ from typing import NoReturn
 
 import typer
 
-from bench.errors import BenchError
 from cli import (
     bench,
     calibrate,
@@ -31,18 +32,14 @@ from cli import (
     train,
     transfer,
 )
-from cli.rollout import ServiceRefused
-from distill.errors import DistillError
-from evaluation.errors import EvaluationError
-from export.errors import ExportError
-from importing.errors import ImportRefused
-from indexing.errors import IndexingError
-from model_store.errors import ModelStoreError
-from service.settings import SettingsError
-from vector_store.errors import StoreError
 
 app = typer.Typer(
     help="Winnow: relevance of products to a query. Ids in, scores out.",
+    epilog=(
+        "Exit codes: 0 done, 1 refused or failed (the line `error:` says what to do), 2 wrong "
+        "usage, 130 stopped by Ctrl-C. Tables go to standard error; with --json, JSON goes to "
+        "standard output. Completion by TAB: winnow --install-completion."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -71,7 +68,34 @@ def main() -> None:
     """Runs the command line."""
     try:
         app()
-    except (
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAINING_ONLY:
+            raise
+        _fail(f"this command needs {error.name}: pip install 'winnow-relevance[train]'")
+    except OSError as error:  # a path of the caller's: what else opens files says so itself
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}: correct the path, or your rights to it")
+    except Exception as error:
+        if not isinstance(error, _refusals()):
+            raise
+        _fail(str(error))
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Errors whose text is for the person who called."""
+    from bench.errors import BenchError
+    from cli.rollout import ServiceRefused
+    from distill.errors import DistillError
+    from evaluation.errors import EvaluationError
+    from export.errors import ExportError
+    from importing.errors import ImportRefused
+    from indexing.errors import IndexingError
+    from model_store.errors import ModelStoreError
+    from service.settings import SettingsError
+    from vector_store.errors import StoreError
+
+    return (
         BenchError,
         DistillError,
         EvaluationError,
@@ -82,12 +106,7 @@ def main() -> None:
         ServiceRefused,
         SettingsError,
         StoreError,
-    ) as error:
-        _fail(str(error))
-    except ModuleNotFoundError as error:
-        if error.name not in _TRAINING_ONLY:
-            raise
-        _fail(f"this command needs {error.name}: pip install 'winnow-relevance[train]'")
+    )
 
 
 # What the extra `train` installs and serving never needs.

@@ -1,20 +1,16 @@
 """`winnow models`: what is published, whether it is whole, and which version is active."""
 
-from typing import Annotated
-
 import typer
 
 from cli import rollout
 from cli.console import answer, say, show
-from cli.options import Bundles
+from cli.options import Bundles, Json, Student, VersionOption
 from model_store.registry import DEFAULT_ROOT
 
 app = typer.Typer(
-    help="Published students: list, show, verify, activate, roll back, try beside the active one."
+    help="Published students: list, show, verify, activate, roll back, try beside the active one.",
+    no_args_is_help=True,
 )
-
-Name = Annotated[str, typer.Argument(help="name of the student")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 
 
 @app.command("list")
@@ -65,7 +61,9 @@ def list_models(bundles: Bundles = DEFAULT_ROOT, as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show_model(name: Name, version: str | None = None, bundles: Bundles = DEFAULT_ROOT) -> None:
+def show_model(
+    name: Student, version: VersionOption = None, bundles: Bundles = DEFAULT_ROOT
+) -> None:
     """The manifest of a version (the active one by default), as JSON."""
     from model_store.bundle import open_bundle
     from model_store.registry import bundle_folder
@@ -75,7 +73,9 @@ def show_model(name: Name, version: str | None = None, bundles: Bundles = DEFAUL
 
 
 @app.command("verify")
-def verify_model(name: Name, version: str | None = None, bundles: Bundles = DEFAULT_ROOT) -> None:
+def verify_model(
+    name: Student, version: VersionOption = None, bundles: Bundles = DEFAULT_ROOT
+) -> None:
     """Check a version: checksums, fingerprints, golden rows through every graph and precision."""
     from model_store.bundle import open_bundle
     from model_store.registry import bundle_folder

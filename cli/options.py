@@ -6,6 +6,22 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import student_names, student_references, student_versions
+
+Student = Annotated[str, typer.Argument(help="name of the student", autocompletion=student_names)]
+Version = Annotated[str, typer.Argument(help="published version", autocompletion=student_versions)]
+VersionOption = Annotated[
+    str | None,
+    typer.Option(help="published version; else the active one", autocompletion=student_versions),
+]
+StudentReference = Annotated[
+    str,
+    typer.Option(
+        help="published student: NAME, or NAME@VERSION for one that is not active",
+        autocompletion=student_references,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 Bundles = Annotated[Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of published bundles")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; else a GPU where there is one")]
 HubEncoder = Annotated[

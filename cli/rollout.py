@@ -9,13 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.completion import student_versions
 from cli.console import answer, say
-from cli.options import Bundles
+from cli.options import Bundles, Json, Student, Version
 from model_store.registry import DEFAULT_ROOT
 from model_store.rollout import BesideRole, Rollout, Share
 
-Name = Annotated[str, typer.Argument(help="name of the student")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
+OptionalVersion = Annotated[
+    str | None, typer.Argument(help="published version", autocompletion=student_versions)
+]
 Store = Annotated[
     str | None,
     typer.Option(envvar="WINNOW_STORE", help="store that must hold the version's vector set"),
@@ -38,8 +40,8 @@ class ServiceRefused(Exception):
 
 
 def activate(
-    name: Name,
-    version: Annotated[str, typer.Argument(help="published version")],
+    name: Student,
+    version: Version,
     store: Store = None,
     bundles: Bundles = DEFAULT_ROOT,
     admin_port: AdminPort = None,
@@ -56,7 +58,7 @@ def activate(
 
 
 def rollback(
-    name: Name,
+    name: Student,
     store: Store = None,
     bundles: Bundles = DEFAULT_ROOT,
     admin_port: AdminPort = None,
@@ -75,8 +77,8 @@ def rollback(
 
 
 def canary(
-    name: Name,
-    version: Annotated[str | None, typer.Argument(help="published version")] = None,
+    name: Student,
+    version: OptionalVersion = None,
     share: ShareOption = 0.05,
     off: Off = False,
     store: Store = None,
@@ -95,8 +97,8 @@ def canary(
 
 
 def shadow(
-    name: Name,
-    version: Annotated[str | None, typer.Argument(help="published version")] = None,
+    name: Student,
+    version: OptionalVersion = None,
     share: ShareOption = 1.0,
     off: Off = False,
     store: Store = None,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.completion import student_lists
+
 if TYPE_CHECKING:
     from service.settings import Settings
 
@@ -24,7 +26,11 @@ def serve(
         str | None, typer.Option(help="lmdb:PATH, redis://HOST:PORT/DB, redis+cluster://HOST:PORT/")
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="students to serve, comma separated, the default one first")
+        str | None,
+        typer.Option(
+            help="students to serve, comma separated, the default one first",
+            autocompletion=student_lists,
+        ),
     ] = None,
     bundles: Annotated[Path | None, typer.Option(help="folder of published bundles")] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,

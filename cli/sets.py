@@ -4,21 +4,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.completion import student_lists
 from cli.console import answer, say, show
-from cli.options import Bundles
+from cli.options import Bundles, Json
 from cli.progress import progress_bar
 from model_store.registry import DEFAULT_ROOT
 
 if TYPE_CHECKING:
     from vector_store.protocol import VectorStore
 
-app = typer.Typer(help="Vector sets of a store: list, verify, activate, roll back, collect.")
+app = typer.Typer(
+    help="Vector sets of a store: list, verify, activate, roll back, collect.",
+    no_args_is_help=True,
+)
 
 Store = Annotated[
     str, typer.Option(envvar="WINNOW_STORE", help="lmdb:PATH, redis://..., redis+cluster://...")
 ]
 SetId = Annotated[str, typer.Argument(help="id of a set, as `winnow sets list` shows it")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 
 _TIMEOUT_MS = 10_000
 
@@ -105,7 +108,9 @@ def wait_command(
     models: Annotated[
         str,
         typer.Option(
-            envvar="WINNOW_MODELS", help="students, comma separated; else the only active one"
+            envvar="WINNOW_MODELS",
+            help="students, comma separated; else the only active one",
+            autocompletion=student_lists,
         ),
     ] = "",
     bundles: Bundles = DEFAULT_ROOT,

@@ -9,13 +9,15 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from indexing import text_files
 from indexing.errors import CatalogueDamaged, CatalogueError
 from indexing.raw import BadLine, RawRow
-from vector_store.header import Holds
 from vector_store.keys import MAX_ID_BYTES, query_id
+
+if TYPE_CHECKING:  # it takes numpy, which naming a format doesn't need
+    from vector_store.header import Holds
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "txt"]
 _SUFFIXES: dict[str, Format] = {
@@ -52,7 +54,7 @@ class Catalogue:
     """
 
     path: Path
-    holds: Holds
+    holds: "Holds"
     file_format: Format
     encoding: str
     id_column: str

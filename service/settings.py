@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model_store.manifest import TILE
@@ -177,8 +178,16 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(
-            f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" if item["loc"] else item["msg"]
-            for item in error.errors(include_url=False, include_input=False)
-        )
-        raise SettingsError(problems) from error
+        problems = error.errors(include_url=False, include_input=False)
+        raise SettingsError("; ".join(map(_told, problems))) from error
+
+
+def _told(problem: ErrorDetails) -> str:
+    """What is wrong with a variable, and what it is for where there is none."""
+    if not problem["loc"]:
+        return problem["msg"]
+    name = str(problem["loc"][0])
+    told = problem["msg"]
+    if problem["type"] == "missing":
+        told = f"not set; expected {Settings.model_fields[name].description}"
+    return f"{PREFIX}{name.upper()}: {told}"

@@ -20,7 +20,9 @@ def test_models_are_a_list_whose_first_is_the_default(monkeypatch: pytest.Monkey
 
 def test_the_store_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WINNOW_STORE")
-    with pytest.raises(SettingsError, match="WINNOW_STORE: Field required"):
+    with pytest.raises(
+        SettingsError, match="WINNOW_STORE: not set; expected vector store: lmdb:PATH"
+    ):
         read_settings()
 
 
