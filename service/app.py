@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -31,8 +31,17 @@ from service.worker import Worker
 log = logging.getLogger("winnow.app")
 
 
-def create_app(settings: Settings | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings | None = None,
+    beside: APIRouter | None = None,
+    open_paths: frozenset[str] = frozenset(),
+) -> ASGIApp:
     """The application of one worker process; settings come from the environment by default.
+
+    Args:
+        settings: instead of those of the environment.
+        beside: further routes, observed and guarded as the service's own.
+        open_paths: those of its paths that need no API key.
 
     Raises:
         SettingsError, ModelStoreError, StoreError: it could not serve with these settings.
@@ -61,12 +70,14 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.include_router(router)
     app.include_router(explain.router)
     app.include_router(about.router)
+    if beside is not None:
+        app.include_router(beside)
     app.add_exception_handler(ServiceError, service_problem)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(Exception, internal_problem)
     front: ASGIApp = Front(app)
     if worker.keyring is not None:
-        front = KeyGuard(front, worker.keyring)
+        front = KeyGuard(front, worker.keyring, open_paths)
     return Observed(front, RequestLog.of(settings), worker.drain, traces)
 
 

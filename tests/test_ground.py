@@ -22,7 +22,7 @@ PACKAGES = (
         "model_store",
         "native",
     ),
-    *("service", "vector_store"),
+    *("playground", "service", "vector_store"),
 )
 
 
