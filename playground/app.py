@@ -59,9 +59,7 @@ def _add_questions(router: APIRouter, shelf: Shelf, settings: Settings) -> None:
 
     @router.get("/playground/candidates")
     def get_candidates(request: Request) -> Response:
-        query = request.query_params.get("query", "")
-        if not query.strip():
-            raise InvalidField("query: expected what a shopper would type, got nothing")
+        query = _query(request.query_params.get("query", ""), settings.max_query_chars)
         count = _count(request.query_params.get("count", ""), most)
         found = shelf.candidates(query, count)
         products = [
@@ -76,6 +74,14 @@ def _add_questions(router: APIRouter, shelf: Shelf, settings: Settings) -> None:
             for product, grade in found
         ]
         return JSONResponse({"query": query, "products": products})
+
+
+def _query(text: str, most: int) -> str:
+    if not text.strip():
+        raise InvalidField("query: expected what a shopper would type, got nothing")
+    if len(text) > most:
+        raise InvalidField(f"query: expected at most {most} characters, got {len(text)}")
+    return text
 
 
 def _count(text: str, most: int) -> int:

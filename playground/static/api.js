@@ -8,19 +8,22 @@
  *   reason: string | null, thresholds: Record<SortMode, number> | null}} Model
  * @typedef {{stage: string, ms: number}} Stage
  * @typedef {{endpoint: string, model: string, stages: Stage[], roundTripMs: number}} Timing
- * @typedef {{token: string, contribution: number}} Contribution
- * @typedef {{score: number, raw_score?: number, row: {source: string, age_s: number | null},
+ * @typedef {{token: string, contribution: number, status: "known" | "unknown" | "cut"}} Contribution
+ * @typedef {{score: number, row: {source: string, age_s: number, matches_title: boolean | null},
  *   query_tokens: Contribution[], title_tokens: Contribution[] | null}} Explanation
  */
 
 const KEY = "winnow-api-key";
+const EXPLAIN_WITHIN_MS = 5_000; // it encodes the texts once per word
+const NO_SUCH_ENDPOINT = ["not-found", "method-not-allowed"];
 
 /** The service refused: `message` is what its problem document says. */
 export class Refused extends Error {
-  /** @param {number} status @param {string} detail */
-  constructor(status, detail) {
-    super(detail);
+  /** @param {number} status @param {{type?: string, detail?: string}} problem */
+  constructor(status, { type, detail }) {
+    super(detail ?? `The service answered ${status}`);
     this.status = status;
+    this.kind = type?.split(":").at(-1);
   }
 }
 
@@ -77,9 +80,10 @@ export async function filter(body, model, signal) {
 export async function explain(query, product, model) {
   const { product_id, title } = product;
   try {
-    return await (await post("/explain", { query, product_id, title, model })).json();
+    const body = { query, product_id, title, model, deadline_ms: EXPLAIN_WITHIN_MS };
+    return await (await post("/explain", body)).json();
   } catch (error) {
-    if (error instanceof Refused && [404, 405].includes(error.status)) return null;
+    if (error instanceof Refused && NO_SUCH_ENDPOINT.includes(error.kind ?? "")) return null;
     throw error;
   }
 }
@@ -126,5 +130,5 @@ async function ask(path, options) {
   const response = await fetch(path, { ...options, headers });
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  throw new Refused(response.status, problem.detail ?? `${path} answered ${response.status}`);
+  throw new Refused(response.status, problem);
 }

@@ -16,6 +16,8 @@ export class Card {
     this.product = product;
     this.position = position;
     this.item = fromTemplate("card");
+    /** @type {HTMLElement[]} */
+    this.lines = [];
     this.item.dataset.id = product.product_id;
     const title = this.part("h3 button");
     title.textContent = product.title;
@@ -35,12 +37,18 @@ export class Card {
   show(students, place, relevantFrom) {
     const kept = place !== null;
     this.item.dataset.state = kept ? "kept" : "removed";
-    this.part(".place").textContent = kept ? `${place}` : "–";
-    this.part(".scores").replaceChildren(
-      ...students.map((student) => scoreLine(student, this.position, students.length > 1)),
-    );
-    this.part(".verdict").textContent = verdict(students, this.position);
+    this.write(".place", kept ? `${place}` : "–");
+    this.write(".verdict", verdict(students, this.position));
     this.showGrade(kept, relevantFrom);
+    students.forEach((student, index) => {
+      this.lines[index].dataset.kept = String(student.keeps(this.position));
+    });
+  }
+
+  /** Once per answer of `/score`: a slider that moves changes none of it. @param {Student[]} students */
+  score(students) {
+    this.lines = students.map((student) => scoreLine(student, this.position, students.length > 1));
+    this.part(".scores").replaceChildren(...this.lines);
   }
 
   /** @param {boolean} kept @param {number} relevantFrom */
@@ -51,7 +59,14 @@ export class Card {
     if (grade === null) return;
     const relevant = grade >= relevantFrom;
     place.dataset.wrong = String(relevant !== kept);
-    place.textContent = `Judged ${relevant ? "relevant" : "irrelevant"} (${grade})`;
+    this.write(".grade", `Judged ${relevant ? "relevant" : "irrelevant"} (${grade})`);
+  }
+
+  /** Only where it differs: a page has hundreds of cards, and a slider moves often.
+   * @param {string} selector @param {string} text */
+  write(selector, text) {
+    const place = this.part(selector);
+    if (place.textContent !== text) place.textContent = text;
   }
 
   /** @param {string} selector @returns {HTMLElement} */
@@ -68,8 +83,7 @@ export function scoreLine(student, position, tagged) {
   if (tagged) line.append(element("span", { class: "tag", text: student.tag }));
   const fill = element("span", { class: "fill" });
   fill.style.inlineSize = `${100 * (score ?? 0)}%`;
-  const mark = element("span", { class: "mark" });
-  mark.style.insetInlineStart = `${100 * student.threshold}%`;
+  const mark = element("span", { class: "mark" }); // stands where the student's panel says
   line.append(
     element("span", { class: "bar", attributes: { "aria-hidden": "true" } }, fill, mark),
     element("span", { class: "number", text: score === null ? "no score" : three(score) }),

@@ -45,9 +45,9 @@ export function pageOrder(n, { values, order }) {
 }
 
 /**
- * Precision and recall over the judged candidates; null where there is nothing to divide by.
+ * Counts over the judged candidates. Precision is keptRelevant of keptJudged, recall of relevant.
  * @param {Product[]} products @param {(position: number) => boolean} kept @param {number} from
- * @returns {{judged: number, relevant: number, precision: number | null, recall: number | null}}
+ * @returns {{judged: number, relevant: number, keptJudged: number, keptRelevant: number}}
  */
 export function quality(products, kept, from) {
   let [judged, relevant, keptJudged, keptRelevant] = [0, 0, 0, 0];
@@ -61,12 +61,7 @@ export function quality(products, kept, from) {
       keptRelevant += Number(good);
     }
   });
-  return {
-    judged,
-    relevant,
-    precision: keptJudged ? keptRelevant / keptJudged : null,
-    recall: relevant ? keptRelevant / relevant : null,
-  };
+  return { judged, relevant, keptJudged, keptRelevant };
 }
 
 /**

@@ -47,8 +47,8 @@ const whole = new Intl.NumberFormat();
 /** @param {number} value a score or threshold */
 export const three = (value) => value.toFixed(3);
 
-/** @param {number | null} share @returns {string} */
-export const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(0)} %`);
+/** A share as a percentage; of nothing there is none. @param {number} part @param {number} of */
+export const percent = (part, of) => (of ? `${((100 * part) / of).toFixed(0)} %` : "–");
 
 /** @param {import("./api.js").Product} product */
 export function facts(product) {

@@ -10,6 +10,10 @@ import { byId, element, facts, three } from "./dom.js";
  * @typedef {import("./student.js").Student} Student
  */
 
+const SOURCES = { cache: "in the worker's memory", store: "in the store", encoded: "encoded for this answer" };
+/** @type {Record<string, string>} */
+const NOTES = { unknown: "not in the vocabulary", cut: "beyond what is read" };
+
 let opened = 0; // an explanation that comes after another product was opened is not shown
 
 /** @param {string} query @param {Card} card @param {Student[]} students */
@@ -45,7 +49,7 @@ async function explained(query, { product }, student) {
       tokens("Query", answer.query_tokens),
     );
     if (answer.title_tokens) panel.append(tokens("Title", answer.title_tokens));
-    panel.append(element("p", { class: "row", text: `Row from ${answer.row.source}${age(answer.row.age_s)}` }));
+    panel.append(element("p", { class: "row", text: rowText(answer.row) }));
   } catch (error) {
     panel.append(element("p", { class: "failed", text: error instanceof Error ? error.message : String(error) }));
   }
@@ -55,24 +59,32 @@ async function explained(query, { product }, student) {
 /** @param {string} what @param {Contribution[]} contributions */
 function tokens(what, contributions) {
   const most = Math.max(0.001, ...contributions.map(({ contribution }) => Math.abs(contribution)));
-  const items = contributions.map(({ token, contribution }) => {
+  const items = contributions.map(({ token, contribution, status }) => {
     const bar = element("span", { class: "signed", attributes: { "aria-hidden": "true" } }, element("span"));
     const fill = /** @type {HTMLElement} */ (bar.firstElementChild);
     fill.style.inlineSize = `${(50 * Math.abs(contribution)) / most}%`;
     fill.className = contribution < 0 ? "against" : "for";
     const sign = contribution < 0 ? "−" : "+";
     const value = `${sign}${three(Math.abs(contribution))}`;
-    return element("li", {}, element("span", { class: "token", text: token }), bar, element("span", { class: "number", text: value }));
+    const word = element("span", { class: "token", text: token });
+    const note = status in NOTES ? [element("small", { text: NOTES[status] })] : [];
+    return element("li", {}, element("span", {}, word, ...note), bar, element("span", { class: "number", text: value }));
   });
   return element("div", { class: "tokens" }, element("h4", { text: what }), element("ul", {}, ...items));
 }
 
-/** @param {number | null} seconds */
+/** @param {import("./api.js").Explanation["row"]} row */
+function rowText({ source, age_s: seconds, matches_title: matches }) {
+  const from = /** @type {Record<string, string>} */ (SOURCES)[source] ?? source;
+  const other = matches === false ? ", from another title than this one: index the catalogue again" : "";
+  return `Its row: ${from}${source === "encoded" ? "" : `, encoded ${age(seconds)} ago`}${other}.`;
+}
+
+/** @param {number} seconds */
 function age(seconds) {
-  if (seconds === null) return "";
   const [unit, size] = /** @type {[string, number]} */ (
     [["day", 86_400], ["hour", 3_600], ["minute", 60]].find(([, size]) => seconds >= size) ?? ["second", 1]
   );
   const count = Math.floor(seconds / size);
-  return `, encoded ${count} ${unit}${count === 1 ? "" : "s"} ago`;
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
 }

@@ -93,8 +93,8 @@ async function search() {
   const products = await api.candidates(query, Number(byId("count").value), signal);
   const scored = await scores(query, products, signal);
   Object.assign(state, { query, products });
-  accept(scored);
   results.load(products, (card) => guarded(() => openDetails(state.query, card, state.students)));
+  accept(scored);
   for (const { value, has } of [
     { value: "price", has: products.some(({ price }) => price !== null) },
     { value: "price-desc", has: products.some(({ price }) => price !== null) },
@@ -124,6 +124,7 @@ async function scores(query, products, signal) {
 /** @param {Awaited<ReturnType<typeof scores>>} answers */
 function accept(answers) {
   answers.forEach((answer, index) => Object.assign(state.students[index], answer));
+  results.score(state.students);
 }
 
 function showGrades() {
@@ -143,7 +144,7 @@ function show() {
   showTimings(byId("timings"), state.students.flatMap(({ timing }) => (timing ? [timing] : [])));
   problem(state.products.length || !state.query ? "" : `No product shares a word with “${state.query}”.`);
   remember();
-  for (const student of state.students) student.confirm("Asking /filter …", "asking");
+  for (const student of state.students) student.toBeConfirmed();
   clearTimeout(confirming);
   confirming = window.setTimeout(() => guarded(confirm), CONFIRM_AFTER_MS);
 }

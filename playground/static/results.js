@@ -44,6 +44,11 @@ export class Results {
     this.cards = products.map((product, position) => new Card(product, position, opened));
   }
 
+  /** @param {Student[]} students whose answers are new */
+  score(students) {
+    for (const card of this.cards) card.score(students);
+  }
+
   /**
    * @param {Student[]} students @param {number[]} order positions as the page has them
    * @param {number} relevantFrom
@@ -58,7 +63,7 @@ export class Results {
     this.count(groups);
     const n = order.length;
     byId("overview").hidden = n === 0;
-    byId("summary").textContent = `${place} of ${n} products stay (${percent(n ? place / n : null)})`;
+    byId("summary").textContent = `${place} of ${n} products stay (${percent(place, n)})`;
     this.place(groups.get(this.view) ?? []);
   }
 

@@ -1,7 +1,7 @@
 /** One student's panel: its threshold, what that keeps, and how good that is. */
 
 import { isKept } from "./decisions.js";
-import { fromTemplate, percent, three } from "./dom.js";
+import { element, fromTemplate, percent, three } from "./dom.js";
 import { Histogram } from "./histogram.js";
 
 /**
@@ -54,6 +54,7 @@ export class Student {
   /** @param {number} threshold */
   moveTo(threshold) {
     this.threshold = threshold;
+    this.toBeConfirmed();
     this.moved();
   }
 
@@ -74,14 +75,20 @@ export class Student {
     // The number itself stays exact: only what is shown is rounded.
     if (document.activeElement !== this.exact) this.exact.value = three(this.threshold);
     this.reset.toggleAttribute("disabled", this.threshold === this.own);
+    document.documentElement.style.setProperty(`--threshold-${this.tag}`, String(this.threshold));
     this.histogram.show(this.scores, this.threshold, this.own);
-    const n = this.scores.length;
-    this.part(".kept").textContent = `${this.kept} of ${n} (${percent(n ? this.kept / n : null)})`;
-    this.part(".precision").textContent = percent(quality.precision);
-    this.part(".recall").textContent = percent(quality.recall);
+    this.share(".kept", this.kept, this.scores.length);
+    this.share(".precision", quality.keptRelevant, quality.keptJudged);
+    this.share(".recall", quality.keptRelevant, quality.relevant);
     this.part(".judged").textContent = quality.judged
-      ? `Over ${quality.judged} judged candidates, ${quality.relevant} of them relevant`
-      : "No judgements of this query";
+      ? `${quality.judged} of the candidates are judged`
+      : "This query is not judged";
+  }
+
+  /** @param {string} selector @param {number} part @param {number} of */
+  share(selector, part, of) {
+    const counts = element("small", { text: of ? `${part} of ${of}` : "" });
+    this.part(selector).replaceChildren(percent(part, of), counts);
   }
 
   /** What `/filter` said of this page. @param {string} text @param {"same" | "other" | "asking"} state */
@@ -89,6 +96,10 @@ export class Student {
     const place = this.part(".confirmed");
     place.textContent = text;
     place.dataset.state = state;
+  }
+
+  toBeConfirmed() {
+    this.confirm("Asking /filter …", "asking");
   }
 
   /** @param {string} selector @returns {HTMLElement} */
