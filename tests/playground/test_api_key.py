@@ -50,7 +50,7 @@ def test_what_tells_of_the_shop_is_behind_the_key(guarded: Guarded, path: str) -
 
 def test_a_path_beside_the_files_is_not_open(guarded: Guarded) -> None:
     assert guarded.service.client.get("/").status_code == httpx.codes.OK
-    for path in ("/playground/", "/playground/page.js/", "//", "/playground/../docs"):
+    for path in ("/playground/", "/playground/page.js/", "/playground/app.py"):
         assert guarded.service.client.get(path).status_code == httpx.codes.UNAUTHORIZED
 
 

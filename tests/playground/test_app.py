@@ -91,10 +91,10 @@ def test_its_requests_are_observed_and_not_documented(service: Service) -> None:
     assert not [p for p in service.client.get("/openapi.json").json()["paths"] if "play" in p]
 
 
-def test_a_service_without_it_does_not_load_it() -> None:
+def test_a_service_without_it_does_not_load_it(shop_store: str) -> None:
     probe = (
         "import sys, service.app; from service.settings import Settings; "
-        "service.app.create_app(Settings(store='lmdb:none')); "
+        f"service.app.create_app(Settings(store={shop_store!r})); "
         "print([m for m in sys.modules if m.startswith(('playground', 'evaluation'))])"
     )
     loaded = subprocess.run(
