@@ -1,9 +1,11 @@
-"""The service with the playground in front: the page at `/`, and candidates for it.
+"""The service with the playground beside it: the page at `/`, and candidates for it.
 
 `winnow serve` starts this application where a catalogue is named, else `service.app`: a service
 without a playground does not import it. Scores come from the public endpoints, as callers get them.
 """
 
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Final
 
 from fastapi import APIRouter
@@ -11,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from evaluation.judgments import query_key
 from playground.files import PageFile, page_files
+from playground.lexical import Lexical
 from playground.products import image_origins
 from playground.shelf import Shelf, read_shelf
 from service.app import create_app as create_service
@@ -34,12 +38,12 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     for path, file in files.items():
         router.add_api_route(path, _sends(file), methods=["GET", "HEAD"])
     _add_questions(router, shelf, settings)
-    # The files are the same everywhere and tell nothing of a shop: a browser that asks for the
+    # The files are the same everywhere and tell nothing of a shop, and a browser that asks for the
     # page has no key to show yet.
     return create_service(settings, router, frozenset(files))
 
 
-def _sends(file: PageFile):  # noqa: ANN202 - FastAPI reads the handler's own annotations
+def _sends(file: PageFile) -> Callable[[Request], Awaitable[Response]]:
     async def send(request: Request) -> Response:
         return file.answer(request)
 
@@ -48,6 +52,7 @@ def _sends(file: PageFile):  # noqa: ANN202 - FastAPI reads the handler's own an
 
 def _add_questions(router: APIRouter, shelf: Shelf, settings: Settings) -> None:
     """What only the page asks; behind the API keys, where there are any."""
+    lexical = Lexical([product.title for product in shelf.products])
     most = settings.max_candidates
 
     @router.get("/playground/shop")
@@ -61,18 +66,9 @@ def _add_questions(router: APIRouter, shelf: Shelf, settings: Settings) -> None:
     def get_candidates(request: Request) -> Response:
         query = _query(request.query_params.get("query", ""), settings.max_query_chars)
         count = _count(request.query_params.get("count", ""), most)
-        found = shelf.candidates(query, count)
-        products = [
-            {
-                "product_id": product.product_id,
-                "title": product.title,
-                "price": product.price,
-                "sales": product.sales,
-                "image": product.image,
-                "grade": grade,
-            }
-            for product, grade in found
-        ]
+        grades = shelf.grades.get(query_key(query), {})
+        found = [shelf.products[position] for position in lexical.best(query, count)]
+        products = [{**asdict(each), "grade": grades.get(each.product_id)} for each in found]
         return JSONResponse({"query": query, "products": products})
 
 
@@ -85,6 +81,8 @@ def _query(text: str, most: int) -> str:
 
 
 def _count(text: str, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+    # Ten digits are above any limit, and never so many that reading them takes long.
+    count = int(text[:10]) if text.isascii() and text.isdigit() else 0
+    if not 1 <= count <= most:
         raise InvalidField(f"count: expected a whole number from 1 to {most}, got {text[:20]!r}")
-    return int(text)
+    return count

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 def test_every_file_is_sent_with_its_rules(service: Service, pictures: str) -> None:
     origin = pictures.rpartition("/")[0]
     for path in FOLDER.iterdir():
-        answer = service.client.get("/" if path.name == "index.html" else f"/playground/{path.name}")
+        answer = service.client.get(
+            "/" if path.name == "index.html" else f"/playground/{path.name}"
+        )
         assert answer.content == path.read_bytes()
         policy = answer.headers["content-security-policy"]
         assert policy.startswith(f"default-src 'self'; img-src 'self' data: {origin};")

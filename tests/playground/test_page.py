@@ -22,9 +22,7 @@ COUNT = 200
 
 def candidates(service: Service, query: str = QUERY) -> list[dict[str, object]]:
     """What the page takes as the engine's answer."""
-    answer = service.client.get(
-        "/playground/candidates", params={"query": query, "count": COUNT}
-    )
+    answer = service.client.get("/playground/candidates", params={"query": query, "count": COUNT})
     products: list[dict[str, object]] = answer.json()["products"]
     return products
 
@@ -94,7 +92,9 @@ def test_an_example_is_asked_by_a_click(window: Window) -> None:
     examples = window.page.get_by_role("group", name="Example queries").get_by_role("button")
     text = examples.nth(4).inner_text()
     examples.nth(4).click()
-    window.page.wait_for_function("text => document.querySelector('#query').value === text", arg=text)
+    window.page.wait_for_function(
+        "text => document.querySelector('#query').value === text", arg=text
+    )
     window.settle()
     assert window.ids()
 
@@ -259,7 +259,9 @@ def test_why_a_product_has_its_score(window: Window, service: Service) -> None:
     expect(words).to_have_count(2)
     for word, token in zip(words.all(), answer.json()["query_tokens"], strict=True):
         expect(word.locator(".token")).to_have_text(token["token"])
-        expect(word.locator(".number")).to_have_text(f"{token['contribution']:+.3f}".replace("-", "−"))
+        expect(word.locator(".number")).to_have_text(
+            f"{token['contribution']:+.3f}".replace("-", "−")
+        )
 
 
 def test_nothing_scrolls_sideways(window: Window) -> None:
