@@ -88,7 +88,7 @@ export async function explain(query, product, model) {
   }
 }
 
-/** @param {string} endpoint @param {{model: string} & object} body @param {AbortSignal} signal */
+/** @param {string} endpoint @param {{model: string, [field: string]: unknown}} body @param {AbortSignal} signal */
 async function timed(endpoint, body, signal) {
   const began = performance.now();
   const response = await post(endpoint, body, signal);

@@ -41,6 +41,12 @@ export function fill(select, options, chosen) {
   );
 }
 
+/** What an address says, where there is such an option.
+ * @param {HTMLSelectElement} select @param {string | null} value */
+export function choose(select, value) {
+  if ([...select.options].some((option) => option.value === value)) select.value = String(value);
+}
+
 const price = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const whole = new Intl.NumberFormat();
 

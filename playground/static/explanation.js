@@ -11,6 +11,8 @@ import { byId, element, facts, three } from "./dom.js";
  */
 
 const SOURCES = { cache: "in the worker's memory", store: "in the store", encoded: "encoded for this answer" };
+/** @type {[string, number][]} */
+const UNITS = [["day", 86_400], ["hour", 3_600], ["minute", 60]];
 /** @type {Record<string, string>} */
 const NOTES = { unknown: "not in the vocabulary", cut: "beyond what is read" };
 
@@ -82,9 +84,7 @@ function rowText({ source, age_s: seconds, matches_title: matches }) {
 
 /** @param {number} seconds */
 function age(seconds) {
-  const [unit, size] = /** @type {[string, number]} */ (
-    [["day", 86_400], ["hour", 3_600], ["minute", 60]].find(([, size]) => seconds >= size) ?? ["second", 1]
-  );
+  const [unit, size] = UNITS.find(([, least]) => seconds >= least) ?? ["second", 1];
   const count = Math.floor(seconds / size);
   return `${count} ${unit}${count === 1 ? "" : "s"}`;
 }

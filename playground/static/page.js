@@ -3,7 +3,7 @@
 import { readAddress, writeAddress } from "./address.js";
 import * as api from "./api.js";
 import { gradesOf, pageOrder, quality, sorting } from "./decisions.js";
-import { byId, element, fill, three } from "./dom.js";
+import { byId, choose, element, fill, three } from "./dom.js";
 import { openDetails } from "./explanation.js";
 import { Results } from "./results.js";
 import { Student } from "./student.js";
@@ -33,7 +33,7 @@ async function start() {
     `Candidates are found among ${shop.products.toLocaleString()} products by shared words (BM25), ` +
     "in place of the shop's search engine. Scores and pages come from /score and /filter.";
   for (const option of byId("count").options) option.disabled = Number(option.value) > shop.most_candidates;
-  for (const name of ["sort", "count"]) if (address.get(name)) byId(name).value = address.get(name);
+  for (const name of ["sort", "count"]) choose(byId(name), address.get(name));
   const first = models.find((model) => model.default) ?? models[0];
   showModels(address.get("student") ?? first.name, address.get("other") ?? "");
   makeStudents();
@@ -106,6 +106,7 @@ async function search() {
 
 /** Other students, the same candidates. */
 async function scoreAgain() {
+  if (!state.query) return search();
   asking.abort();
   asking = new AbortController();
   accept(await scores(state.query, state.products, asking.signal));
@@ -164,6 +165,7 @@ function remember() {
 /** Asks `/filter` for the same pages, and says whether it keeps the same products. */
 async function confirm() {
   const { signal } = asking;
+  const turn = confirming;
   const { products, query, students } = state;
   const { mode, values, order } = chosenSorting();
   const asked = { query, product_ids: products.map(({ product_id: id }) => id), sort: mode };
@@ -174,7 +176,7 @@ async function confirm() {
     const { threshold } = student;
     const mine = page.filter((position) => student.keeps(position)).map((at) => products[at].product_id);
     const answer = await api.filter({ ...asked, ...sorted, threshold }, student.model.name, signal);
-    if (threshold !== student.threshold || students !== state.students) return; // moved on meanwhile
+    if (turn !== confirming || threshold !== student.threshold) return; // moved on meanwhile
     timings.push(...(student.timing ? [student.timing] : []), answer.timing);
     const same = JSON.stringify(mine) === JSON.stringify(answer.kept);
     if (answer.passedThrough) student.confirm("/filter could not score in time: nothing removed", "other");
@@ -253,6 +255,11 @@ for (const id of ["student", "other"]) {
   });
 }
 byId("relevant-from").addEventListener("change", show);
+byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
+  event.preventDefault(); // the fragment is the page's own
+  byId("results").focus();
+});
+window.addEventListener("hashchange", () => guarded(start));
 document.addEventListener("keydown", (event) => {
   const typing = event.target instanceof Element && event.target.matches("input, select, textarea");
   if (event.key === "/" && !typing && !byId("details").open) {

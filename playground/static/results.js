@@ -24,6 +24,7 @@ export class Results {
     this.cards = [];
     /** @type {string} */
     this.view = "all";
+    this.written = ""; // the sequence of cards that stands on the page
     this.labels = new Map();
     for (const [view, text] of VIEWS) {
       const radio = element("input", { attributes: { type: "radio", name: "view", value: view } });
@@ -86,7 +87,7 @@ export class Results {
     }
     const judged = cards.filter(({ product }) => product.grade !== null);
     if (judged.length) {
-      const relevant = ({ product }) => product.grade >= relevantFrom;
+      const relevant = (/** @type {Card} */ { product }) => Number(product.grade) >= relevantFrom;
       groups.set("wrong", [
         { title: "Relevant, but removed", cards: judged.filter((card) => relevant(card) && !keeps(card)) },
         { title: "Irrelevant, but kept", cards: judged.filter((card) => !relevant(card) && keeps(card)) },

@@ -17,6 +17,8 @@ export class Student {
    */
   constructor(model, tag, mode, moved) {
     this.model = model;
+    this.own = 0; // the bundle's threshold
+    this.threshold = 0;
     this.tag = tag;
     this.moved = moved;
     /** @type {(number | null)[]} */

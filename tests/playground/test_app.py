@@ -96,7 +96,7 @@ def test_its_requests_are_observed_and_not_documented(service: Service) -> None:
 def test_a_service_without_it_does_not_load_it(shop_store: str) -> None:
     probe = (
         "import sys, service.app; from service.settings import Settings; "
-        f"service.app.create_app(Settings(store={shop_store!r})); "
+        f"service.app.create_app(Settings(store={shop_store!r}, models='shop-deepdot')); "
         "print([m for m in sys.modules if m.startswith(('playground', 'evaluation'))])"
     )
     loaded = subprocess.run(
