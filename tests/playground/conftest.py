@@ -11,10 +11,11 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.service.conftest import SHOP, Service, index_shop, start
 
+expect.set_options(timeout=20_000)  # as everything else here, for a machine that is busy
 STUDENTS = ("shop-bert2dnn", "shop-deepdot")
 JUDGMENTS = SHOP / "judgments.test.csv"
 DESKTOP, PHONE = (1280, 900), (390, 844)

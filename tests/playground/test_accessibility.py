@@ -32,3 +32,4 @@ def test_nothing_keeps_anybody_out(
     expect(window.page.locator(".explanations section")).to_have_count(2)
     assert violations(window) == []
     window.page.context.close()
+    assert window.complaints == []

@@ -47,7 +47,7 @@ def test_nothing_else_is_a_file(service: Service, path: str) -> None:
 def test_candidates_share_a_word_and_have_what_the_catalogue_says(
     service: Service, pictures: str
 ) -> None:
-    asked = {"query": "shampoo", "count": 20}
+    asked = {"query": "shampoo", "count": "20"}
     answer = service.client.get("/playground/candidates", params=asked).json()
     products = answer["products"]
     assert len(products) == 20
@@ -58,7 +58,7 @@ def test_candidates_share_a_word_and_have_what_the_catalogue_says(
 
 
 def test_judged_candidates_have_their_grade_however_the_query_is_spelt(service: Service) -> None:
-    asked = {"query": " Lightweight  JACKET", "count": 200}
+    asked = {"query": " Lightweight  JACKET", "count": "200"}
     products = service.client.get("/playground/candidates", params=asked).json()["products"]
     assert {p["grade"] for p in products} > {None, 3.0}
 

@@ -114,7 +114,7 @@ def test_a_sorted_page_is_in_the_order_of_filter(
     window.page.get_by_label("Result page sorted by").select_option(choice)
     window.settle()
     values = [product[column] for product in candidates(service)]
-    fields = {"sort": sort, "sort_values": values, "order": order}
+    fields: dict[str, object] = {"sort": sort, "sort_values": values, "order": order}
     kept, removed = filtered(service, None, fields)
     assert (window.ids("kept"), window.ids("removed")) == (kept, removed)
     places = window.page.locator('.card[data-state="kept"] .place').all_text_contents()
