@@ -22,6 +22,7 @@ COPY indexing indexing
 COPY loadtest loadtest
 COPY model_store model_store
 COPY native native
+COPY playground playground
 COPY service service
 COPY vector_store vector_store
 

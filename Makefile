@@ -43,8 +43,8 @@ TRITONCLIENT := tritonclient[grpc,http]==2.73.0
 train-env: .venv-train/all
 
 # redis-server for the tests; where they can be had, SIMDe for those of the AVX-512 code, zsh and
-# fish for those of completion, and Prometheus for those of deploy/. Its service is not started: the
-# tests start their own.
+# fish for those of completion, Prometheus for those of deploy/, and Chromium for the playground. No
+# service is started: the tests start their own.
 system:
 	@command -v redis-server >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
@@ -63,6 +63,9 @@ system:
 	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends prometheus >/dev/null && \
 	    { [ ! -d /run/systemd/system ] || systemctl disable --quiet --now prometheus; }; } || \
 	  echo "Without Prometheus the rules, alerts and dashboards of deploy/ are not tested."
+	@command -v chromium >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "Without Chromium the playground is not looked at."
 
 demo: .venv/core
 	@.venv/bin/python examples/shop/demo.py

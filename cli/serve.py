@@ -100,6 +100,8 @@ def _run() -> None:
         folder = bundle_folder(settings.bundles, name, rollout.version)
         student = OnnxStudent.load(folder, precision=settings.precision)
         log.info("%s %s: verified", name, student.manifest.version)
+    if settings.playground_catalogue is not None:
+        _say_what_the_playground_shows(settings)
     open_store(settings.store, read_only=True, timeout_ms=settings.store_timeout_ms).close()
     assert settings.board is not None  # noqa: S101 - set above
     coordinator = Coordinator(settings, settings.board, plan)
@@ -126,6 +128,13 @@ def _say_who_may_ask(settings: "Settings") -> None:
         log.info("API keys: %s", ", ".join(key.name for key in read_keys(path)))
 
 
+def _say_what_the_playground_shows(settings: "Settings") -> None:
+    from playground.shelf import read_shelf
+
+    count = len(read_shelf(settings).products)  # a file that can't be read stops here, once
+    log.info("playground at /: %s products of %s", count, settings.playground_catalogue)
+
+
 def _serve(settings: "Settings", logs: dict[str, Any]) -> None:
     import uvicorn
 
@@ -136,7 +145,9 @@ def _serve(settings: "Settings", logs: dict[str, Any]) -> None:
     if settings.grpc_port is not None:
         log.info("Open Inference Protocol over gRPC: %s:%s", settings.host, settings.grpc_port)
     uvicorn.run(
-        "service.app:create_app",
+        "service.app:create_app"
+        if settings.playground_catalogue is None
+        else "playground.app:create_app",
         factory=True,
         host=settings.host,
         port=settings.port,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -32,8 +32,17 @@ from service.worker import Worker
 log = logging.getLogger("winnow.app")
 
 
-def create_app(settings: Settings | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings | None = None,
+    beside: APIRouter | None = None,
+    open_paths: frozenset[str] = frozenset(),
+) -> ASGIApp:
     """The application of one worker process; settings come from the environment by default.
+
+    Args:
+        settings: instead of those of the environment.
+        beside: further routes, observed and guarded as the service's own.
+        open_paths: those of its paths that need no API key.
 
     Raises:
         SettingsError, ModelStoreError, StoreError: it could not serve with these settings.
@@ -67,12 +76,14 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.include_router(rerank.router)
     app.include_router(about.router)
     app.include_router(inference_routes.router)
+    if beside is not None:
+        app.include_router(beside)
     app.add_exception_handler(ServiceError, service_problem)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(Exception, internal_problem)
 
     def around(inner: ASGIApp) -> ASGIApp:
-        guarded = inner if worker.keyring is None else KeyGuard(inner, worker.keyring)
+        guarded = inner if worker.keyring is None else KeyGuard(inner, worker.keyring, open_paths)
         return Observed(guarded, RequestLog.of(settings), worker.drain, traces)
 
     def grpc_calls(port: int) -> AbstractAsyncContextManager[None]:

@@ -31,14 +31,15 @@ _DETAILS: Final[dict[Refused, str]] = {
 class KeyGuard:
     """In front of everything: the body of a request that has no key is not read."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
-        """Wraps the application."""
+    def __init__(self, app: ASGIApp, keyring: Keyring, open_paths: frozenset[str]) -> None:
+        """Wraps the application; `open_paths` are answered without a key, like OPEN_PATHS."""
         self._app = app
         self._keyring = keyring
+        self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; 401 without a good key."""
-        if scope["type"] != "lifespan" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] != "lifespan" and scope["path"] not in self._open_paths:
             shown = next((v for k, v in scope["headers"] if k == b"authorization"), None)
             refused = self._keyring.refused(shown)
             if refused is not None:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, FilePath, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -134,6 +134,15 @@ class Settings(BaseSettings):
     trace_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.01, description="of the requests whose caller has not decided, traced"
     )
+    playground_catalogue: FilePath | None = Field(
+        None, description="file that was indexed: the playground at / shows its titles"
+    )
+    playground_judgments: FilePath | None = Field(
+        None, description="graded pairs, for precision and recall in the playground"
+    )
+    playground_queries: FilePath | None = Field(
+        None, description="example queries of the playground; the judged ones where absent"
+    )
     board: Path | None = Field(
         None, description="folder in which the workers agree on versions; winnow serve sets it"
     )
@@ -158,6 +167,13 @@ class Settings(BaseSettings):
         if self.admin_port is not None and self.admin_token_file is None:
             raise ValueError(
                 "admin_port needs admin_token_file: without a token anybody could change models"
+            )
+        if self.playground_catalogue is None and (
+            self.playground_judgments or self.playground_queries
+        ):
+            raise ValueError(
+                "playground_judgments and playground_queries need playground_catalogue: without "
+                "titles there is no playground"
             )
         return self
 

@@ -22,7 +22,7 @@ PACKAGES = (
         "model_store",
         "native",
     ),
-    *("service", "vector_store", "winnow_client"),
+    *("playground", "service", "vector_store", "winnow_client"),
 )
 
 

@@ -45,7 +45,8 @@ def main() -> None:
         if not options.no_questions:
             _ask(url)
         if not options.once:
-            print(f"\nServing on {url} (docs: {url}/docs). Ctrl-C stops it.", flush=True)
+            print(f"\nServing on {url}. See it at work: {url}/ (the playground)", flush=True)
+            print(f"The API: {url}/docs. Ctrl-C stops it.", flush=True)
             server.wait()
     except KeyboardInterrupt:
         print("stopping")
@@ -63,7 +64,11 @@ def _index(model: str) -> None:
 
 def _serve(port: int) -> "subprocess.Popen[bytes]":
     command = [WINNOW, "serve", "--store", f"lmdb:{STORE}", "--models", ",".join(MODELS)]
-    return subprocess.Popen([*command, "--port", str(port)], env=_environment())
+    playground = {
+        "WINNOW_PLAYGROUND_CATALOGUE": str(SHOP / "products.csv"),
+        "WINNOW_PLAYGROUND_JUDGMENTS": str(SHOP / "judgments.test.csv"),
+    }
+    return subprocess.Popen([*command, "--port", str(port)], env=_environment() | playground)
 
 
 def _environment() -> dict[str, str]:

@@ -36,6 +36,7 @@ def test_it_has_what_serving_needs_and_no_more(image: Stage) -> None:
     assert not {"torch", "transformers", "pip", "pytest", "onnx"} & there
     for shared_object in ("model_store/libhead.so", "vector_store/librows.so"):
         assert (packages / shared_object).is_file(), "the C parts are compiled at install"
+    assert (packages / "playground" / "static" / "index.html").is_file()
     assert not list(packages.glob("model_store/bundles"))
     assert (image.root / "bundles" / MODELS[0] / "current").is_file()
     assert {path.name for path in image.root.iterdir()} <= {"opt", "bundles", "tmp"}
