@@ -1,0 +1,81 @@
+"""Markdown tables, and those of a JSON schema: what the reference is written with."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table, with a newline at its end."""
+    lines = [list(columns)]
+    lines += [["---"] * len(lines[0]), *map(list, rows)]
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def fields(schema: Schema) -> str:
+    """The fields of an object: name, kind, default, what for."""
+    needed = schema.get("required", ())
+    return table(
+        ("field", "kind", "default", ""),
+        (
+            (
+                f"`{name}`",
+                kind(field),
+                "required" if name in needed else shown(field.get("default")),
+                field.get("description", ""),
+            )
+            for name, field in schema["properties"].items()
+        ),
+    )
+
+
+def shown(value: object) -> str:
+    """A default, as it is written in JSON."""
+    return "" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def kind(schema: Schema) -> str:
+    """A type with its limits, in a few words; objects that have a name are linked."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    for either in ("anyOf", "oneOf"):
+        if either in schema:
+            return " or ".join(kind(part) for part in schema[either])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    named: str = schema.get("type", "anything")
+    if "items" in schema:
+        return f"array of {kind(schema['items'])}"
+    if "prefixItems" in schema:
+        return (
+            f"array of {len(schema['prefixItems'])}: {', '.join(map(kind, schema['prefixItems']))}"
+        )
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        keys = schema.get("propertyNames", {})
+        of = f" by {kind(keys)}" if "enum" in keys else ""
+        return f"object{of}, of {kind(schema['additionalProperties'])}"
+    for part in schema.get("patternProperties", {}).values():
+        return f"object, of {kind(part)}"
+    return " ".join((named, *_limits(schema)))
+
+
+def _limits(schema: Schema) -> Iterator[str]:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if "exclusiveMinimum" in schema:
+        yield f"above {schema['exclusiveMinimum']:,}"
+    if least is not None and most is not None:
+        yield f"from {least:,} to {most:,}"
+    elif least is not None:
+        yield f"from {least:,}"
+    elif most is not None:
+        yield f"up to {most:,}"
+    if "maxLength" in schema:
+        yield f"of {schema.get('minLength', 0)} to {schema['maxLength']:,} characters"
+    if "pattern" in schema:
+        yield f"`{schema['pattern']}`"
