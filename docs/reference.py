@@ -59,8 +59,8 @@ def settings_page() -> str:
         rows.append((f"`{PREFIX}{name.upper()}`", default, kind(field), field["description"]))
     return (
         "# Settings\n\n"
-        "`WINNOW_*` variables, read once when the service starts. An unknown one is refused, and so "
-        "is a value of the wrong kind. `GET /info` shows what is in force.\n\n"
+        "`WINNOW_*` variables, read once when the service starts. An unknown one is refused, and "
+        "so is a value of the wrong kind. `GET /info` shows what is in force.\n\n"
     ) + table(("variable", "default", "kind", ""), rows)
 
 

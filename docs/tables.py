@@ -44,25 +44,24 @@ def kind(schema: Schema) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
-    for either in ("anyOf", "oneOf"):
-        if either in schema:
-            return " or ".join(kind(part) for part in schema[either])
+    if either := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(map(kind, either))
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     named: str = schema.get("type", "anything")
+    return " ".join((named, *_parts(schema), *_limits(schema)))
+
+
+def _parts(schema: Schema) -> Iterator[str]:
     if "items" in schema:
-        return f"array of {kind(schema['items'])}"
+        yield f"of {kind(schema['items'])}"
     if "prefixItems" in schema:
-        return (
-            f"array of {len(schema['prefixItems'])}: {', '.join(map(kind, schema['prefixItems']))}"
-        )
-    if isinstance(schema.get("additionalProperties"), Mapping):
-        keys = schema.get("propertyNames", {})
-        of = f" by {kind(keys)}" if "enum" in keys else ""
-        return f"object{of}, of {kind(schema['additionalProperties'])}"
-    for part in schema.get("patternProperties", {}).values():
-        return f"object, of {kind(part)}"
-    return " ".join((named, *_limits(schema)))
+        yield f"of {', '.join(map(kind, schema['prefixItems']))}"
+    values = [schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()]
+    keys = schema.get("propertyNames", {})
+    for value in values:
+        if isinstance(value, Mapping):
+            yield f"{f'by {kind(keys)}, ' if 'enum' in keys else ''}of {kind(value)}"
 
 
 def _limits(schema: Schema) -> Iterator[str]:
