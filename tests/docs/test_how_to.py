@@ -24,19 +24,16 @@ PAGES = [
 TEXTS = ["red running shoes", "laptop stand", "silk scarf"]
 
 
+# Not `kubectl -n winnow ...`: at the start of a line, or behind what begins a command.
+COMMAND = re.compile(r"(?:^|&& |\|\| |-- |[A-Z]=\S* |bin/)winnow ([^&|<>#;\n]*)", re.MULTILINE)
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """Every `winnow ...` in the blocks of a page, as words."""
     for block in blocks(page):
         if block.language in ("", "sh"):
-            for line in block.text.replace("\\\n", " ").splitlines():
-                for part in re.split(r"&&|\|\|?|;|(?<=\s)&(?=\s|$)", line):
-                    words = shlex.split(part, comments=True)
-                    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-                        words = words[1:]
-                    if words[:1] == ["winnow"]:
-                        yield words[
-                            1 : next((i for i, w in enumerate(words) if w in ("<", ">")), None)
-                        ]
+            for match in COMMAND.finditer(block.text.replace("\\\n", " ")):
+                yield shlex.split(match[1])
 
 
 def known_options(words: list[str]) -> set[str]:

@@ -16,13 +16,17 @@ NOT_RUN = {
 }
 # Commands that go on running: they do so in the background, and the next waits until they answer.
 SERVES = ("make demo", "winnow serve --models mine --store redis://localhost:6379/0")
-UNTIL_READY = (
-    "{command} &\nserver=$!\n"
-    "until curl -sf http://127.0.0.1:8000/readyz; do kill -0 $server; sleep 0.2; done\n"
-)
-EVERY = (
-    10  # of the shop's judgements: the README's files are the reader's, and these stand for them
-)
+IN_BACKGROUND = """
+if [ -n "${{server:-}}" ]; then  # one is there already: it has to be gone, not only told to go
+  kill $server
+  while curl -so /dev/null http://127.0.0.1:8000/healthz; do sleep 0.2; done
+fi
+{command} &
+server=$!
+until curl -sf http://127.0.0.1:8000/readyz; do kill -0 $server; sleep 0.2; done
+"""
+# Of the shop's judgements, which stand for those of the reader.
+EVERY = 10
 
 
 def judged(*splits: str) -> list[tuple[str, str, float]]:
@@ -54,8 +58,7 @@ def script(block: Block) -> str:
         if line in NOT_RUN:
             continue
         if command in SERVES:
-            stop = 'if [ -n "${server:-}" ]; then kill $server; wait $server || true; fi\n'
-            lines.append(stop + UNTIL_READY.format(command=command))
+            lines.append(IN_BACKGROUND.format(command=command))
         else:
             lines.append(line)
     return "\n".join(lines)
