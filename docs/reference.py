@@ -73,7 +73,7 @@ def metrics_page() -> str:
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)
         buckets = " ".join(f"{bound:g}" for bound in metric._kwargs.get("buckets", ()))
         name = f"`{metric._name}{total}`"
-        rows.append((name, metric._type, labels, metric._documentation, buckets))
+        rows.append((name, str(metric._type), labels, metric._documentation, buckets))
     return (
         "# Metrics\n\n"
         "What `GET /metrics` shows, summed over the workers of a container. How to read them, and "

@@ -49,7 +49,7 @@ def checkout(folder: Path) -> Path:
     listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     files = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout
     compiled = [path.relative_to(ROOT) for path in ROOT.glob("*/*.so")]
-    for name in (*files.decode().split("\0")[:-1], *compiled):
+    for name in (*map(Path, files.decode().split("\0")[:-1]), *compiled):
         if (ROOT / name).is_file():  # not one that is deleted and still listed
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
