@@ -54,27 +54,35 @@ def kind(schema: Schema) -> str:
 
 def _parts(schema: Schema) -> Iterator[str]:
     if "items" in schema:
-        yield f"of {kind(schema['items'])}"
+        yield f"of {_inner(schema['items'])}"
     if "prefixItems" in schema:
         yield f"of {', '.join(map(kind, schema['prefixItems']))}"
     values = [schema.get("additionalProperties"), *schema.get("patternProperties", {}).values()]
     keys = schema.get("propertyNames", {})
     for value in values:
         if isinstance(value, Mapping):
-            yield f"{f'by {kind(keys)}, ' if 'enum' in keys else ''}of {kind(value)}"
+            yield f"{f'by {kind(keys)}, ' if 'enum' in keys else ''}of {_inner(value)}"
+
+
+def _inner(schema: Schema) -> str:
+    text = kind(schema)
+    return f"({text})" if " or " in text else text
 
 
 def _limits(schema: Schema) -> Iterator[str]:
+    above = schema.get("exclusiveMinimum")
     least, most = schema.get("minimum"), schema.get("maximum")
-    if "exclusiveMinimum" in schema:
-        yield f"above {schema['exclusiveMinimum']:,}"
-    if least is not None and most is not None:
-        yield f"from {least:,} to {most:,}"
-    elif least is not None:
-        yield f"from {least:,}"
-    elif most is not None:
-        yield f"up to {most:,}"
+    if above is not None:
+        yield f"above {_number(above)}"
+    if least is not None:
+        yield f"from {_number(least)}"
+    if most is not None:
+        yield f"{'to' if least is not None else 'up to'} {_number(most)}"
     if "maxLength" in schema:
         yield f"of {schema.get('minLength', 0)} to {schema['maxLength']:,} characters"
     if "pattern" in schema:
         yield f"`{schema['pattern']}`"
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
