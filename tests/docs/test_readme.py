@@ -87,4 +87,4 @@ def test_every_command_does_what_the_readme_says(tmp_path: Path, redis_url: str)
     printed = "".join(run_in_order(scripts, folder, settings))
     assert '"model":"shop-reprbert"' in printed  # of the first curl
     assert "mine: version 1 is active" in printed
-    assert "over HTTP" in printed
+    assert "on judged.csv" in printed  # of the evaluation over HTTP
