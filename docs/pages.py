@@ -36,7 +36,7 @@ class PageError(Exception):
 def main() -> None:
     """Builds the site, or serves it while docs/ is edited."""
     parser = argparse.ArgumentParser(description="build the documentation")
-    parser.add_argument("--serve", action="store_true", help="on http://localhost:8000")
+    parser.add_argument("--serve", action="store_true", help="on http://localhost:8080")
     serve = parser.parse_args().serve
     try:
         write_pages(PAGES)
@@ -49,7 +49,7 @@ def main() -> None:
 
 def _serve() -> None:
     """Zensical follows build/docs; this follows docs/, until Ctrl-C."""
-    server = subprocess.Popen([*ZENSICAL, "serve"])
+    server = subprocess.Popen([*ZENSICAL, "serve", "--dev-addr", "localhost:8080"])
     written = _changed()
     try:
         while server.poll() is None:
