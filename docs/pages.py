@@ -23,8 +23,8 @@ CONFIG = ROOT / "zensical.toml"
 PAGES = ROOT / "build" / "docs"
 ZENSICAL = (sys.executable, "-m", "zensical")
 REPOSITORY = "https://github.com/winnow-relevance/winnow"
-# A link or picture: what it shows, and where it goes. Code is no link: it is cut out before.
-_LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)(\))")
+# Where a link or a picture goes. Code may stand in a link, but no link stands in code.
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 SHOWN = {".md", ".png", ".svg", ".webp"}  # files of docs/ that are part of the site
 
@@ -106,12 +106,13 @@ def linked(source: Path, page: str) -> str:
     Raises:
         PageError: a link leads to a file that is not there.
     """
-
-    def moved(link: re.Match[str]) -> str:
-        return f"{link[1]}{_moved(source, page, link[2])}{link[3]}"
-
-    parts = _CODE.split(source.read_text(encoding="utf-8"))
-    return "".join(part if i % 2 else _LINK.sub(moved, part) for i, part in enumerate(parts))
+    text = source.read_text(encoding="utf-8")
+    without_code = _CODE.sub(lambda code: "`" * len(code[0]), text)
+    parts, end = [], 0
+    for link in _LINK.finditer(without_code):
+        parts += [text[end : link.start(1)], _moved(source, page, link[1])]
+        end = link.end(1)
+    return "".join((*parts, text[end:]))
 
 
 def _moved(source: Path, page: str, target: str) -> str:

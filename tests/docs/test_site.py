@@ -17,11 +17,6 @@ FETCHED = re.compile(
 )
 
 
-@pytest.fixture
-def source() -> Path:
-    return ROOT / "docs" / "design.md"  # where the links of a page start from
-
-
 def page(folder: Path, text: str) -> Path:
     path = folder / "page.md"
     path.write_text(text, encoding="utf-8")
@@ -41,7 +36,7 @@ def test_it_builds_strictly_and_needs_no_network() -> None:
     assert not [path for path, text in html.items() if FETCHED.search(text)]
 
 
-def test_links_inside_and_outside_of_the_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_inside_and_outside_of_the_pages() -> None:
     readme = linked(ROOT / "README.md", "index.md")
     assert "](design.md)" in readme
     assert f"]({pages.REPOSITORY}/blob/main/CONTRIBUTING.md)" in readme
@@ -65,20 +60,20 @@ def test_code_has_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert linked(page(tmp_path, text), "page.md") == text
 
 
-@pytest.mark.parametrize(
-    ("nav", "said"),
-    [
-        ('{ "Winnow" = "index.md" }', "docs/.+ is not in the nav"),
-        ('{ "Gone" = "gone.md" }', "is not in the nav"),
-    ],
-)
-def test_pages_and_navigation_agree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nav: str, said: str
+def test_code_in_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    (tmp_path / "tool.py").touch()
+    moved = linked(page(tmp_path, "See [`tool.py`](tool.py)."), "page.md")
+    assert moved == f"See [`tool.py`]({pages.REPOSITORY}/blob/main/tool.py)."
+
+
+def test_a_page_that_the_navigation_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "zensical.toml"
-    config.write_text(f"[project]\nnav = [{nav}]\n")
+    config.write_text('[project]\nnav = [{ "Winnow" = "index.md" }]\n')
     monkeypatch.setattr(pages, "CONFIG", config)
-    with pytest.raises(PageError, match=said):
+    with pytest.raises(PageError, match=r"docs/.+ is not in the nav"):
         write_pages(tmp_path / "out")
 
 
