@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +55,7 @@ class Asked:
     queries_seen: bool
 
 
-_CELLS: Final = (
+_ASKED: Final = (
     Asked(10, 0, queries_seen=True),
     Asked(10, 0, queries_seen=False),
     Asked(100, 0, queries_seen=True),
@@ -81,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cluster = Cluster(Path(folder) / "cluster", stack)
         indexed = _indexed(shop, cluster, cpus)
         traffic = Traffic(read_ids(shop.catalogue), read_queries(shop.queries), options.seed)
-        asked = [each for each in _CELLS if each.candidates <= options.products]
-        cells = [_cell(each, shop, cluster, traffic, options.requests, cpus) for each in asked]
+        cells = _cells(shop, cluster, traffic, options.requests, cpus)
         lost = _lost(shop, cluster)
     found = Scaling(options.products, indexed, cells, lost, load_before)
     (options.out / "scaling.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
@@ -128,37 +128,43 @@ def _indexed(shop: Shop, cluster: Cluster, cpus: Sequence[int]) -> Indexed:
     )
 
 
-def _cell(
-    asked: Asked,
-    shop: Shop,
-    cluster: Cluster,
-    traffic: Traffic,
-    requests: int,
-    cpus: Sequence[int],
-) -> Cell:
-    """CPU per request, and requests per second, of one worker that has one core."""
+def _cells(
+    shop: Shop, cluster: Cluster, traffic: Traffic, requests: int, cpus: Sequence[int]
+) -> list[Cell]:
+    """One worker that has one core, for each size of its row cache."""
+    fit = [each for each in _ASKED if each.candidates <= traffic.products]
+    cells = []
+    for row_cache_mb, of_one in groupby(fit, lambda each: each.row_cache_mb):
+        settings = {"row_cache_mb": str(row_cache_mb), "deadline_ms": "20000"}
+        with ExitStack() as stack:
+            with on_cpus(cpus[-1:]):
+                served = stack.enter_context(
+                    serve(cluster.url, shop.model, shop.bundles, 1, settings)
+                )
+            measure(served.url, traffic.warm_up(), _CONNECTIONS).require_ok()
+            cells += [_cell(each, served, cluster, traffic, requests) for each in of_one]
+    return cells
+
+
+def _cell(asked: Asked, served: Served, cluster: Cluster, traffic: Traffic, requests: int) -> Cell:
+    """CPU per request, and requests per second."""
     _say(f"{asked.candidates} candidates, a row cache of {asked.row_cache_mb} MB")
-    count = requests * 1_000 // max(1_000, asked.candidates)
-    settings = {"row_cache_mb": str(asked.row_cache_mb), "deadline_ms": "20000"}
-    with ExitStack() as stack:
-        with on_cpus(cpus[-1:]):
-            served = stack.enter_context(serve(cluster.url, shop.model, shop.bundles, 1, settings))
-        filling = requests * (5 if asked.row_cache_mb else 1)
-        for sent in (traffic.warm_up(), _requests(traffic, asked, filling)):
-            measure(served.url, sent, _CONNECTIONS).require_ok()
-        masters, sent = cluster.masters(), _requests(traffic, asked, count)
-        looked_up, redis_s, worker_s = served.cached_rows(), _redis_cpu_s(masters), _cpu_s(served)
-        measured = measure(served.url, sent, _CONNECTIONS)
-        worker_s, redis_s = _cpu_s(served) - worker_s, _redis_cpu_s(masters) - redis_s
-        measured.require_ok()
-        hits = _hit_ratio(looked_up, served.cached_rows())
+    filling = _requests(traffic, asked, requests * (5 if asked.row_cache_mb else 1))
+    measure(served.url, filling, _CONNECTIONS).require_ok()
+    sent = _requests(traffic, asked, requests * 1_000 // max(1_000, asked.candidates))
+    masters = cluster.masters()
+    looked_up, redis_s, worker_s = served.cached_rows(), _redis_cpu_s(masters), _cpu_s(served)
+    measured = measure(served.url, sent, _CONNECTIONS)
+    worker_s, redis_s = _cpu_s(served) - worker_s, _redis_cpu_s(masters) - redis_s
+    measured.require_ok()
+    hits = _hit_ratio(looked_up, served.cached_rows())
     return Cell(
         asked.candidates,
         asked.row_cache_mb,
         0.0 if asked.queries_seen else 1.0,
         hits,
         worker_us=worker_s / len(sent) * 1e6,
-        redis_us_per_row=redis_s / (len(sent) * asked.candidates * (1 - hits)) * 1e6,
+        redis_us_per_row=redis_s / max(1.0, len(sent) * asked.candidates * (1 - hits)) * 1e6,
         per_second=measured.per_second,
     )
 
