@@ -17,7 +17,8 @@ from loadtest.commands import CommandFailed, free_port
 MASTERS: Final = 3
 _ANSWERS_WITHIN_S: Final = 60.0
 
-_NODE: Final = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+NODE_TIMEOUT_MS: Final = 2_000
+_NODE: Final = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
 
 
 class RedisProcess:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from loadtest.client import Client, ServerGone
 
 READY_WITHIN_S = 240.0
 STOPS_WITHIN_S = 20.0
+_ROWS = "winnow_row_cache_rows_total{"
+_COUNTED_WITHIN_S = 2.5  # the service adds to its counters once a second
 
 
 class CommandFailed(Exception):
@@ -43,6 +45,14 @@ class Served:
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
         ]
         return spawned or [self.pid]
+
+    def cached_rows(self) -> dict[str, float]:
+        """Rows looked up in the row cache so far, by result."""
+        time.sleep(_COUNTED_WITHIN_S)
+        with Client(self.url) as client:
+            lines = client.get("/metrics").body.decode().splitlines()
+        found = {line.split('"')[1]: float(line.split()[-1]) for line in lines if _ROWS in line}
+        return {"hit": found["hit"], "miss": found["miss"]}
 
 
 def index(catalogue: Path, model: str, store: str, bundles: Path) -> float:
@@ -105,6 +115,17 @@ def redis() -> Iterator[str]:
     with _process(command, {}) as (process, log):
         _wait_until(process, log, lambda: _listens(port))
         yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def on_cpus(cpus: Sequence[int]) -> Iterator[None]:
+    """This process, and what it starts meanwhile and for good, runs on these CPUs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def memory_mb(pid: int) -> dict[str, float]:

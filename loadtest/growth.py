@@ -10,7 +10,6 @@ A run with an answer that was not fully scored ends in an error.
 import json
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -18,7 +17,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest.client import Client
 from loadtest.closed_loop import Measured, measure
 from loadtest.commands import Served, index, memory_mb, redis, serve
 from loadtest.figures import quantiles
@@ -26,8 +24,6 @@ from loadtest.growth_plan import CANDIDATES, CONNECTIONS, THREADS, N, Plan, read
 from loadtest.growth_report import Row, markdown, plot
 from loadtest.traffic import Request, Traffic
 
-_ROWS = "winnow_row_cache_rows_total{"
-_COUNTED_WITHIN_S = 2.5  # the service adds to its counters once a second
 _CONSOLE = Console(stderr=True)
 
 
@@ -107,9 +103,9 @@ def caches(plan: Plan) -> list[Row]:
                 hits, runs = [], []
                 for round_ in range(plan.rounds):
                     _say(f"row cache of {megabytes} MB, round {round_ + 1} of {plan.rounds}")
-                    before = _cached_rows(served)
+                    before = served.cached_rows()
                     runs.append(_measured(served, _zipf(traffic, plan.requests)))
-                    after = _cached_rows(served)
+                    after = served.cached_rows()
                     hit, miss = after["hit"] - before["hit"], after["miss"] - before["miss"]
                     hits.append(round(hit / (hit + miss), 4))
             rows.append({"row_cache_mb": megabytes, "hit_ratio": hits, **_latency(runs)})
@@ -207,15 +203,6 @@ def _random_ids(plan: Plan, served: Served, traffic: Traffic, warm_up: int) -> R
             for _ in range(plan.rounds)
         ]
     )
-
-
-def _cached_rows(served: Served) -> dict[str, float]:
-    """Rows looked up in the row cache so far, by result."""
-    time.sleep(_COUNTED_WITHIN_S)
-    with Client(served.url) as client:
-        lines = client.get("/metrics").body.decode().splitlines()
-    found = {line.split('"')[1]: float(line.split()[-1]) for line in lines if _ROWS in line}
-    return {"hit": found["hit"], "miss": found["miss"]}
 
 
 def _zipf(traffic: Traffic, count: int) -> list[Request]:

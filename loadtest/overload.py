@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from itertools import cycle, islice
@@ -29,7 +29,7 @@ from rich.console import Console
 
 from loadtest.client import Client
 from loadtest.closed_loop import measure
-from loadtest.commands import Served, index, memory_mb, serve
+from loadtest.commands import Served, index, memory_mb, on_cpus, serve
 from loadtest.open_loop import Run, due_times
 from loadtest.overload_report import Overload, Phase, Step, good_per_second, plot, summary, table
 from loadtest.traffic import Request, Traffic, read_ids, read_queries
@@ -76,13 +76,13 @@ def _service(options: argparse.Namespace) -> Iterator[Served]:
             "max_inflight_candidates": str(options.inflight),
             "query_cache_entries": str(_DISTINCT // 4),  # or every query was seen after a while
         }
-        os.sched_setaffinity(0, cpus[:-1] or cpus)  # what is started here keeps to these too
-        try:
-            with serve(store, options.model, options.bundles, options.workers, settings) as served:
-                os.sched_setaffinity(0, cpus[-1:])
-                yield served
-        finally:
-            os.sched_setaffinity(0, cpus)
+        with ExitStack() as stack:
+            with on_cpus(cpus[:-1] or cpus):
+                served = stack.enter_context(
+                    serve(store, options.model, options.bundles, options.workers, settings)
+                )
+            stack.enter_context(on_cpus(cpus[-1:]))
+            yield served
 
 
 def _warm_up(served: Served, options: argparse.Namespace) -> list[Request]:

@@ -62,6 +62,11 @@ class Traffic:
         self._lengths = np.array([max(2, len(query.split())) for query in queries])
         self._sent = set(queries)
 
+    @property
+    def products(self) -> int:
+        """How many products there are."""
+        return len(self._ids)
+
     def requests(
         self,
         count: int,

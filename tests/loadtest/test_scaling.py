@@ -1,0 +1,37 @@
+"""The check of the capacity model in short, on a real cluster; and the fit of its costs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loadtest.capacity import Costs, worker_us
+from loadtest.scaling import main
+from loadtest.scaling_report import Cell, fitted
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["--products", "3000", "--requests", "20", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "scaling.json").read_text())
+    assert code == 0, printed
+    assert (tmp_path / "scaling.md").read_text() in printed
+    assert found["indexed"]["rows"] >= 3_000
+    assert found["indexed"]["row_bytes"] > 200
+    assert len(found["cells"]) == 8
+    for cell in found["cells"]:
+        assert min(cell["worker_us"], cell["per_second"]) > 0
+        assert (cell["hit_ratio"] == 0) == (cell["row_cache_mb"] == 0)
+    assert 0.4 < found["lost"]["share"] < 0.95  # 0.7, and of few requests
+    assert found["lost"]["recovered_s"] > 0
+
+
+def test_costs_that_fit() -> None:
+    kinds = [(10, 0, 0.0), (10, 0, 1.0), (100, 0, 0.5), (1_000, 0, 0.0), (1_000, 0.5, 0.0)]
+    costs = Costs(request=400, query=300, candidate=2, miss=1)
+    cells = [
+        Cell(n, 0, new, hits, worker_us(costs, n, n * (1 - hits), new), 1.0, 1.0)
+        for n, hits, new in kinds
+    ]
+    expected = {"request": 400, "query": 300, "candidate": 2, "miss": 1}
+    assert fitted(cells) == pytest.approx(expected)
