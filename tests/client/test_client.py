@@ -19,6 +19,7 @@ from winnow_client import (
     Client,
     InvalidRequest,
     NotFound,
+    Reranked,
     TooLarge,
     Unauthorized,
 )
@@ -112,6 +113,31 @@ def test_what_cannot_be_sent_is_refused_here(
 def test_options_are_checked_at_once(client: Open, options: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         client(**{"url": "http://127.0.0.1:9", **options})
+
+
+def test_rerank_orders_texts_and_products(client: Open, shop: Shop) -> None:
+    opened = client(shop.service.url, api_key=shop.key, deadline_ms=PATIENT_MS)
+    texts = ["desk lamp", "Trail running shoes, red", "tent"]
+    got = opened.rerank("red running shoes", texts)
+    assert got.results[0].index == 1
+    assert [each.index for each in got.results] == sorted(range(3), key=lambda i: -_of(got, i))
+    assert (got.model, got.coverage.full, got.fell_back) == (MODEL, True, False)
+    # The scores of products are those that /score has; one without a row is no result.
+    scored = opened.score("shoes", IDS)
+    by_id = opened.rerank("shoes", IDS, ids=True)
+    assert {each.index: each.score for each in by_id.results} == {
+        i: pytest.approx(scored.scores[i]) for i in (0, 2, 3)
+    }
+    assert by_id.coverage.degraded == {"missing_product": 1}
+    assert opened.rerank("shoes", IDS, ids=True, top_n=2).results == by_id.results[:2]
+    with pytest.raises(NotFound, match=MODEL):
+        opened.rerank("shoes", texts, model="nobody")
+
+
+def _of(got: Reranked, index: int) -> float:
+    (score,) = (each.score for each in got.results if each.index == index)
+    assert score is not None
+    return score
 
 
 def test_rerank_speaks_cohere(client: Open, peer: StartPeer) -> None:
