@@ -15,15 +15,13 @@
 
 const KEY = "winnow-api-key";
 const EXPLAIN_WITHIN_MS = 5_000; // it encodes the texts once per word
-const NO_SUCH_ENDPOINT = ["not-found", "method-not-allowed"];
 
 /** The service refused: `message` is what its problem document says. */
 export class Refused extends Error {
-  /** @param {number} status @param {{type?: string, detail?: string}} problem */
-  constructor(status, { type, detail }) {
+  /** @param {number} status @param {{detail?: string}} problem */
+  constructor(status, { detail }) {
     super(detail ?? `The service answered ${status}`);
     this.status = status;
-    this.kind = type?.split(":").at(-1);
   }
 }
 
@@ -73,19 +71,14 @@ export async function filter(body, model, signal) {
 }
 
 /**
- * Why a product has its score, or null where the service does not explain.
+ * Why a product has its score.
  * @param {string} query @param {Product} product @param {string} model
- * @returns {Promise<Explanation | null>}
+ * @returns {Promise<Explanation>}
  */
 export async function explain(query, product, model) {
   const { product_id, title } = product;
-  try {
-    const body = { query, product_id, title, model, deadline_ms: EXPLAIN_WITHIN_MS };
-    return await (await post("/explain", body)).json();
-  } catch (error) {
-    if (error instanceof Refused && NO_SUCH_ENDPOINT.includes(error.kind ?? "")) return null;
-    throw error;
-  }
+  const body = { query, product_id, title, model, deadline_ms: EXPLAIN_WITHIN_MS };
+  return (await post("/explain", body)).json();
 }
 
 /** @param {string} endpoint @param {{model: string, [field: string]: unknown}} body @param {AbortSignal} signal */

@@ -42,10 +42,6 @@ async function explained(query, { product }, student) {
   const panel = element("section", {}, element("h3", { text: `Why ${name} says so` }));
   try {
     const answer = await explain(query, product, name);
-    if (answer === null) {
-      panel.append(element("p", { text: "This server does not explain scores." }));
-      return panel;
-    }
     panel.append(
       element("p", { class: "how", text: "How far the score falls where a token is left out" }),
       tokens("Query", answer.query_tokens),

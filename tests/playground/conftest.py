@@ -159,8 +159,6 @@ def open_window(browser: Browser, url: str, size: tuple[int, int], scheme: str) 
         lambda message: (
             window.complaints.append(f"{message.type}: {message.text}")
             if message.type in {"error", "warning"}
-            # What a server that does not explain answers, the browser logs.
-            and not message.location["url"].endswith("/explain")
             else None
         ),
     )
