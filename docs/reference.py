@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from prometheus_client.metrics import MetricWrapperBase
 
-from docs.tables import Schema, fields, kind, shown, table
+from docs.tables import Schema, fields, kind, part, shown, table
 from model_store.bundle import MANIFEST_FILE
 from model_store.manifest import Manifest, parse_manifest
 from model_store.registry import DEFAULT_ROOT, bundle_folder
@@ -97,8 +97,7 @@ def api_page() -> str:
                 parts.update(body.get("$defs", {}))
     text += "## Parts\n\n"
     for name, schema in sorted(parts.items()):
-        if "properties" in schema:
-            text += f"### {name}\n\n{schema.get('description', '')}\n\n{fields(schema)}\n"
+        text += part(name, schema)
     return text.rstrip() + "\n"
 
 
@@ -148,8 +147,8 @@ def bundle_page() -> str:
         f"## Files\n\nThose of `{EXAMPLE}` {manifest.version}, beside `{MANIFEST_FILE}`:\n\n"
     ) + table(("file", ""), rows)
     text += f"\n## {MANIFEST_FILE}\n\nUnknown fields are refused.\n\n{fields(schema)}\n"
-    for name, part in sorted(schema["$defs"].items()):
-        text += f"### {name}\n\n{part.get('description', '').strip()}\n\n{fields(part)}\n"
+    for name, inner in sorted(schema["$defs"].items()):
+        text += part(name, inner)
     return text.rstrip() + "\n"
 
 

@@ -34,6 +34,13 @@ def fields(schema: Schema) -> str:
     )
 
 
+def part(name: str, schema: Schema) -> str:
+    """A section for one named schema, whose heading links lead to."""
+    content = fields(schema) if "properties" in schema else f"{kind(schema)}\n"
+    said = f"{schema['description'].strip()}\n\n" if schema.get("description") else ""
+    return f"### {name}\n\n{said}{content}\n"
+
+
 def shown(value: object) -> str:
     """A default, as it is written in JSON."""
     return "" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
