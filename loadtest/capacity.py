@@ -179,7 +179,7 @@ def worker_us(costs: Costs, candidates: float, misses: float, new_queries: float
 
 def affected_share(misses: float, masters: int) -> float:
     """Share of the requests that need a row of one master, where ids fall evenly."""
-    return 1 - (1 - 1 / masters) ** misses
+    return 1 - math.pow(1 - 1 / masters, misses)
 
 
 def failover_s(node_timeout_s: float) -> float:

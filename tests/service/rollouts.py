@@ -122,10 +122,10 @@ def index_rotated(store_url: str, bundles: Path, version: str, by: int, folder: 
     store.close()
 
 
-def indexed_versions(folder: Path) -> str:
-    """URL of a store with rows of versions 1 and 2, and other rows of version 3."""
+def indexed_versions(folder: Path, url: str | None = None) -> str:
+    """URL of a store with rows of versions 1 and 2, and others of version 3: LMDB, or as given."""
     bundles = three_versions(folder)
-    url = f"lmdb:{folder / 'rows'}"
+    url = url or f"lmdb:{folder / 'rows'}"
     index_rotated(url, bundles, "1", 0, folder)
     index_rotated(url, bundles, "3", 1, folder)
     return url

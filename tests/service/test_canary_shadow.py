@@ -31,10 +31,13 @@ URL = f"/v1/models/{MODEL}"
 KEYS = 400
 
 
-@pytest.fixture(scope="module")
-def versions_store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Rows of versions 1 and 2, and other rows of version 3."""
-    return indexed_versions(tmp_path_factory.mktemp("rows"))
+@pytest.fixture(scope="module", params=["lmdb", "redis"])
+def versions_store(
+    request: pytest.FixtureRequest, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Rows of versions 1 and 2, and other rows of version 3, once in each store."""
+    url = None if request.param == "lmdb" else f"{redis_url}?ns=beside"
+    return indexed_versions(tmp_path_factory.mktemp("rows"), url)
 
 
 @pytest.fixture(scope="module")

@@ -199,9 +199,9 @@ def test_served_from_redis_six_with_the_least_rights(
     with redis.Redis(port=redis_six.port) as admin:
         for user in ("winnow-serving", "winnow-indexing"):
             rights = [each.replace("%R~", "~") for each in rights_of(user)]
-            admin.execute_command("ACL SETUSER", *rights)  # type: ignore[no-untyped-call]
+            admin.execute_command("ACL SETUSER", *rights)
         with pytest.raises(redis.ResponseError):
-            admin.execute_command("ACL SETUSER", "new", "%R~shop:*")  # type: ignore[no-untyped-call]
+            admin.execute_command("ACL SETUSER", "new", "%R~shop:*")
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     place = f"127.0.0.1:{redis_six.port}/0?ns=shop&password_file={tmp_path / 'password'}"
     index_shop(f"redis://winnow-indexing@{place}", (MODEL,), tmp_path)
