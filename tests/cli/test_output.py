@@ -115,18 +115,29 @@ def test_a_path_that_cannot_be_written_ends_in_one_line() -> None:
     assert re.fullmatch(r"error: /dev/null.*: correct the path.*", ended.stderr.splitlines()[-1])
 
 
+# As in a terminal: what a shell starts in the background without job control ignores SIGINT, and
+# so does everything that it starts.
+HEARS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+
+
 def test_ctrl_c_is_130() -> None:
-    process = subprocess.Popen(
-        [*WINNOW, "sets", "wait", "--store", f"redis://127.0.0.1:{free_port()}/0"],
+    python, option, code = WINNOW
+    with subprocess.Popen(
+        [
+            *(python, option, HEARS_CTRL_C + code),
+            *("sets", "wait", "--store", f"redis://127.0.0.1:{free_port()}/0"),
+        ],
         env=environment({"MODELS": "shop-deepdot"}),
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline()  # it says what it waits for
-    process.send_signal(signal.SIGINT)
-    process.stderr.close()
-    assert process.wait(timeout=60) == 130
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline()  # it says what it waits for
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 130
+        finally:
+            process.kill()
 
 
 def test_the_page_has_the_codes_of_the_help() -> None:

@@ -45,7 +45,7 @@ def known_options(words: list[str]) -> set[str]:
     command = typer.main.get_command(app)
     for word in words:
         inner = getattr(command, "commands", None)
-        if inner is None:
+        if inner is None or word.startswith("-"):
             break
         assert word in inner, f"winnow {' '.join(words)}: no command {word}"
         command = inner[word]
