@@ -98,8 +98,8 @@ class RedisServer:
                 unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0)
             ) as client:
                 try:
-                    if client.ping():
-                        return True
+                    client.info("server")  # answered while data is loaded too, which PING is not
+                    return True
                 except redis.RedisError:
                     time.sleep(0.02)
         self.stop()

@@ -194,7 +194,8 @@ def service(
     """A ready service with one worker, once on each store."""
     store: str = request.getfixturevalue(f"{request.param}_store")
     with ExitStack() as stack:
-        running = start(stack, tmp_path_factory.mktemp("service"), store, {})
+        patient = {"deadline_ms": "20000"}  # a test machine may be busy
+        running = start(stack, tmp_path_factory.mktemp("service"), store, patient)
         running.wait_for("/readyz")
         yield running
 

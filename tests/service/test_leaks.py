@@ -161,7 +161,7 @@ def _trip_admin_calls(watched: Watched) -> None:
 
 
 async def _internal(error: Exception) -> bytes:
-    response = await internal_problem(Request({"type": "http"}), error)
+    response = await internal_problem(Request({"type": "http", "path": "/score", "headers": []}), error)
     return bytes(response.body)
 
 

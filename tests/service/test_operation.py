@@ -54,8 +54,12 @@ def test_info_shows_limits_and_threads_in_force(service: Service) -> None:
 
 def test_the_openapi_document_names_every_endpoint_and_error(service: Service) -> None:
     document = service.client.get("/openapi.json").json()
+    one, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
     assert set(document["paths"]) == {
-        *("/score", "/filter", "/explain", "/healthz", "/readyz", "/v1/models", "/info", "/metrics")
+        *("/score", "/filter", "/explain", "/rerank", "/v1/rerank", "/v2/rerank"),
+        *("/healthz", "/readyz", "/v1/models", "/info", "/metrics"),
+        *("/v2", "/v2/health/live", "/v2/health/ready"),
+        *(f"{path}{what}" for path in (one, version) for what in ("", "/ready", "/infer")),
     }
     for path in ("/score", "/filter"):
         operation = document["paths"][path]["post"]
