@@ -106,8 +106,10 @@ def _call(method: str, path: str, call: Schema) -> str:
     if "description" in call:
         text += call["description"].strip() + "\n\n"
     for media, schema in _bodies(call).items():
-        text += f"Body, `{media}`:\n\n"
-        text += (fields(schema) if "properties" in schema else kind(schema) + "\n") + "\n"
+        for shape in schema.get("oneOf", [schema]):  # such as the two that /rerank takes
+            said = f", `{shape['title']}`" if shape is not schema else ""
+            content = fields(shape) if "properties" in shape else f"{kind(shape)}\n"
+            text += f"Body, `{media}`{said}:\n\n{content}\n"
     errors = []
     for status, answer in call["responses"].items():
         contents = answer.get("content", {})
