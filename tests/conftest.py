@@ -98,7 +98,9 @@ class RedisServer:
                 unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0)
             ) as client:
                 try:
-                    client.info("server")  # answered while data is loaded too, which PING is not
+                    if client.ping():
+                        return True
+                except redis.BusyLoadingError:
                     return True
                 except redis.RedisError:
                     time.sleep(0.02)

@@ -161,7 +161,8 @@ def _trip_admin_calls(watched: Watched) -> None:
 
 
 async def _internal(error: Exception) -> bytes:
-    response = await internal_problem(Request({"type": "http", "path": "/score", "headers": []}), error)
+    request = Request({"type": "http", "path": "/score", "headers": []})
+    response = await internal_problem(request, error)
     return bytes(response.body)
 
 
