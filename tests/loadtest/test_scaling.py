@@ -1,11 +1,13 @@
 """The check of the capacity model in short, on a real cluster; and the fit of its costs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from loadtest.capacity import Costs, worker_us
+from loadtest.chaos_redis import MASTERS
+from loadtest.costs import Costs, commands, redis_us, worker_us
 from loadtest.scaling import main
 from loadtest.scaling_report import Cell, fitted
 
@@ -18,7 +20,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (tmp_path / "scaling.md").read_text() in printed
     assert found["indexed"]["rows"] >= 3_000
     assert found["indexed"]["row_bytes"] > 200
-    assert len(found["cells"]) == 8
+    assert len(found["cells"]) == 10
     for cell in found["cells"]:
         assert min(cell["worker_us"], cell["per_second"]) > 0
         assert (cell["hit_ratio"] == 0) == (cell["row_cache_mb"] == 0)
@@ -27,11 +29,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_costs_that_fit() -> None:
-    kinds = [(10, 0, 0.0), (10, 0, 1.0), (100, 0, 0.5), (1_000, 0, 0.0), (1_000, 0.5, 0.0)]
-    costs = Costs(request=400, query=300, candidate=2, miss=1)
-    cells = [
-        Cell(n, 0, new, hits, worker_us(costs, n, n * (1 - hits), new), 1.0, 1.0)
-        for n, hits, new in kinds
+    kinds = [
+        *((1, 0, 0.0), (3, 0, 0.0), (10, 0, 0.0), (10, 0, 1.0), (100, 0, 0.5), (1_000, 0, 0.0)),
+        *((3_000, 0, 0.0), (1_000, 0.5, 0.0)),
     ]
-    expected = {"request": 400, "query": 300, "candidate": 2, "miss": 1}
+    expected = {
+        **{"request": 400, "query": 300, "candidate": 2, "ask": 100, "miss": 1},
+        **{"asked": 60, "command": 2, "served": 0.5},
+    }
+    costs = Costs(**expected)
+    cells = []
+    for n, hits, new in kinds:
+        misses = n * (1 - hits)
+        worker = worker_us(costs, n, misses, new, MASTERS)
+        cells.append(Cell(n, 0, new, hits, worker, redis_us(costs, misses, MASTERS), 1.0))
     assert fitted(cells) == pytest.approx(expected)
+    cheap = [replace(each, redis_us=commands(each.misses)) for each in cells]
+    assert min(fitted(cheap).values()) >= 0
