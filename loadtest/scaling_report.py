@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.chaos_redis import MASTERS, NODE_TIMEOUT_MS
+from loadtest.chaos_redis import NODE_TIMEOUT_MS
 from loadtest.costs import (
     Costs,
     affected_share,
@@ -70,20 +70,27 @@ class Scaling:
     """A run."""
 
     products: int
+    masters: int
     indexed: Indexed
     cells: Sequence[Cell]
     lost: Lost
     load_before: float
 
 
-def fitted(cells: Sequence[Cell]) -> dict[str, float]:
-    """Costs that fit these cells best, relative to what each took; none below zero."""
+def fitted(runs: Sequence[Scaling]) -> dict[str, float]:
+    """Costs that fit these runs best, relative to what each kind of request took; none below zero.
+
+    What a master costs shows where runs have different numbers of them.
+    """
+    cells = [each for run in runs for each in run.cells]
+    asked = [masters_asked(each.misses, run.masters) for run in runs for each in run.cells]
     worker = [
-        (1.0, each.new_queries, each.candidates, masters_asked(each.misses, MASTERS), each.misses)
-        for each in cells
+        (1.0, each.new_queries, each.candidates, masters, each.misses)
+        for each, masters in zip(cells, asked, strict=True)
     ]
     redis = [
-        (masters_asked(each.misses, MASTERS), commands(each.misses), each.misses) for each in cells
+        (masters, commands(each.misses), each.misses)
+        for each, masters in zip(cells, asked, strict=True)
     ]
     names = ("request", "query", "candidate", "ask", "miss"), ("asked", "command", "served")
     return {
@@ -118,15 +125,15 @@ def _whole(found: Scaling) -> str:
     rows: list[tuple[str, float, float]] = [
         ("bytes of a row in a master", row_bytes_redis(_WIDTH, _ID_BYTES), indexed.row_bytes),
         (
-            f"requests of {lost.candidates} rows without scores, a master of {MASTERS} lost",
-            affected_share(lost.candidates, MASTERS),
+            f"requests of {lost.candidates} rows without scores, a master of {found.masters} lost",
+            affected_share(lost.candidates, found.masters),
             lost.share,
         ),
         ("seconds until all was right again", failover_s(NODE_TIMEOUT_MS / 1e3), lost.recovered_s),
     ]
     cells = [(name, short(said), short(measured)) for name, said, measured in rows]
     return (
-        f"{indexed.rows:,} rows, {MASTERS} masters with a replica each, indexed in "
+        f"{indexed.rows:,} rows, {found.masters} masters with a replica each, indexed in "
         f"{indexed.seconds:.0f} s; load of the machine before: {found.load_before:.1f}\n\n"
         + markdown_table(("", "model", "measured"), cells)
     )
@@ -140,13 +147,13 @@ def _cells(found: Scaling) -> str:
     rows = []
     for each in found.cells:
         kept = each.row_cache_mb * 2**20 / row_bytes_cached(_WIDTH)
-        kind = each.candidates, each.misses, each.new_queries, MASTERS
+        kind = each.candidates, each.misses, each.new_queries, found.masters
         rows.append(
             (
                 *(f"{each.candidates:,}", each.row_cache_mb, f"{each.new_queries:.0%}"),
                 short(hit_ratio(found.products, each.candidates, kept)),
                 *(short(each.hit_ratio), short(worker_us(Costs(), *kind)), short(each.worker_us)),
-                *(short(redis_us(Costs(), each.misses, MASTERS)), short(each.redis_us)),
+                *(short(redis_us(Costs(), each.misses, found.masters)), short(each.redis_us)),
                 short(each.per_second),
             )
         )
@@ -156,6 +163,6 @@ def _cells(found: Scaling) -> str:
 def _costs(found: Scaling) -> str:
     """What this run says the costs are: for `Costs`, or `--cost`."""
     indexed = {"encode": found.indexed.indexer_us, "write": found.indexed.write_us}
-    here = fitted(found.cells) | indexed
+    here = fitted([found]) | indexed
     rows = [(name, short(getattr(Costs(), name)), short(us)) for name, us in here.items()]
     return markdown_table(("CPU µs", "model", "this run"), rows)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.chaos_redis import MASTERS
 from loadtest.costs import Costs, commands, redis_us, worker_us
 from loadtest.scaling import main
-from loadtest.scaling_report import Cell, fitted
+from loadtest.scaling_report import Cell, Indexed, Lost, Scaling, fitted
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,12 +36,18 @@ def test_costs_that_fit() -> None:
         **{"request": 400, "query": 300, "candidate": 2, "ask": 100, "miss": 1},
         **{"asked": 60, "command": 2, "served": 0.5},
     }
-    costs = Costs(**expected)
+    runs = [_run(masters, Costs(**expected), kinds) for masters in (3, 12)]
+    assert fitted(runs) == pytest.approx(expected)
+    cheap = [replace(each, redis_us=commands(each.misses)) for each in runs[0].cells]
+    assert min(fitted([replace(runs[0], cells=cheap)]).values()) >= 0
+
+
+def _run(masters: int, costs: Costs, kinds: list[tuple[int, float, float]]) -> Scaling:
+    """What would be measured if a request cost what these costs say."""
     cells = []
     for n, hits, new in kinds:
         misses = n * (1 - hits)
-        worker = worker_us(costs, n, misses, new, MASTERS)
-        cells.append(Cell(n, 0, new, hits, worker, redis_us(costs, misses, MASTERS), 1.0))
-    assert fitted(cells) == pytest.approx(expected)
-    cheap = [replace(each, redis_us=commands(each.misses)) for each in cells]
-    assert min(fitted(cheap).values()) >= 0
+        worker = worker_us(costs, n, misses, new, masters)
+        cells.append(Cell(n, 0, new, hits, worker, redis_us(costs, misses, masters), 1.0))
+    indexed, lost = Indexed(0, 0.0, 0.0, 0.0, 0.0), Lost(3, 0.0, 0.0, [])
+    return Scaling(1_000_000, masters, indexed, cells, lost, 0.0)
