@@ -25,15 +25,15 @@ class Costs:
     worker_mb: memory of a worker without its row cache
     """
 
-    request: float = 1_070.0
-    query: float = 100.0
-    candidate: float = 3.5
-    ask: float = 140.0
-    miss: float = 0.35
-    asked: float = 61.0
-    command: float = 1.7
-    served: float = 1.2
-    encode: float = 145.0
+    request: float = 1_035.0
+    query: float = 380.0
+    candidate: float = 3.4
+    ask: float = 90.0
+    miss: float = 0.4
+    asked: float = 71.0
+    command: float = 0.77
+    served: float = 1.36
+    encode: float = 120.0
     write: float = 9.7
     worker_mb: float = 100.0
 

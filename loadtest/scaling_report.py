@@ -1,7 +1,15 @@
-"""What was measured on the cluster beside what the model says of it. Measures nothing."""
+"""What was measured on the cluster beside what the model says of it. Measures nothing.
 
+    python -m loadtest.scaling_report .data/three/scaling.json .data/twelve/scaling.json
+
+fits the costs of `loadtest.costs` to several runs at once, as `--cost` of `loadtest.capacity`.
+"""
+
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -115,6 +123,19 @@ def _fitted(
         kept.pop(int(found.argmin()))
 
 
+def read(path: Path) -> Scaling:
+    """A run's scaling.json."""
+    found = json.loads(path.read_text())
+    return Scaling(
+        found["products"],
+        found["masters"],
+        Indexed(**found["indexed"]),
+        [Cell(**cell) for cell in found["cells"]],
+        Lost(**found["lost"]),
+        found["load_before"],
+    )
+
+
 def markdown(found: Scaling) -> str:
     """The tables."""
     return "\n\n".join([_whole(found), _cells(found), _costs(found)]) + "\n"
@@ -166,3 +187,8 @@ def _costs(found: Scaling) -> str:
     here = fitted([found]) | indexed
     rows = [(name, short(getattr(Costs(), name)), short(us)) for name, us in here.items()]
     return markdown_table(("CPU µs", "model", "this run"), rows)
+
+
+if __name__ == "__main__":
+    costs = fitted([read(Path(path)) for path in sys.argv[1:]])
+    print(" ".join(f"--cost {name}={us:.3g}" for name, us in costs.items()))
