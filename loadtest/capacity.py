@@ -13,39 +13,29 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
+from loadtest.costs import (
+    BUCKETS,
+    KEY_PREFIX,
+    RECORD,
+    Costs,
+    affected_share,
+    failover_s,
+    redis_us,
+    row_bytes_cached,
+    row_bytes_redis,
+    worker_us,
+)
 from loadtest.figures import markdown_table, short
 from loadtest.popularity import hit_ratio, rows_needed
 
-_KEY_PREFIX: Final = len("winnow:01234567.1:{000}:")
-_RECORD: Final = 12  # hash and time beside a row
+_SHARES: Final = {"hit_ratio", "new_queries", "busy", "fill", "restarting"}
+_MAY_BE_ZERO: Final = {"hit_ratio", "row_cache_mb", "new_queries", "replicas", "restarting"}
+_MOST_CLUSTERS: Final = 1_000
 _RESP: Final = 14  # lengths and line ends around a key, and around its value
 _OF_AN_ID: Final = 3  # quotes and comma in JSON
 _OF_A_SCORE: Final = 11
 _HEADERS: Final = 600  # of a request and its answer
-_ELECTION_S: Final = 2.5
 _FRAMING: Final = 1.05  # TCP, IP and Ethernet around what is sent
-
-
-@dataclass(frozen=True)
-class Costs:
-    """CPU microseconds of one core; measured, see docs/scaling.md.
-
-    request: of a worker per request, without its candidates; new queries cost `query` more
-    candidate: of a worker per candidate whose row it has: read, head, answer
-    miss: of a worker per row that it fetches beside that
-    served: of Redis per row that it serves
-    encode: of an indexer per title; `write` of Redis per row that it takes
-    worker_mb: memory of a worker without its row cache; the same for each version loaded
-    """
-
-    request: float = 560.0
-    query: float = 250.0
-    candidate: float = 1.6
-    miss: float = 0.9
-    served: float = 0.6
-    encode: float = 60.0
-    write: float = 4.0
-    worker_mb: float = 100.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +73,32 @@ class Load:
     node_timeout_s: float = 5.0
     index_hours: float = 24.0
 
+    def __post_init__(self) -> None:
+        """Raises:
+        ValueError: a number that can't be.
+        """
+        for name, value in asdict(self).items():
+            least = 0 if name in _MAY_BE_ZERO else 1e-9
+            most = 1 if name in _SHARES else math.inf
+            if value is not None and not least <= value <= most:
+                allowed = "a share of 1" if name in _SHARES else "a number above 0"
+                raise ValueError(f"expected {name} to be {allowed}, got {value:g}")
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """So many clusters of so many masters, each with all rows and its share of the requests."""
+
+    copies: int
+    by_memory: int
+    by_cpu: int
+    by_network: int
+
+    @property
+    def masters(self) -> int:
+        """Of one of them."""
+        return max(3, self.by_memory, self.by_cpu, self.by_network)
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -93,16 +109,18 @@ class Capacity:
     hit_ratio: float
     row_cache_mb: float
     worker_us_per_request: float
+    redis_us_per_request: float
     workers: int
     workers_with_a_zone_out: int
     worker_memory_gb: float
     rows_per_s: float
     rows_per_s_in_a_rollout: float
     redis_memory_gb: float
+    clusters: int
     masters_by_memory: int
     masters_by_cpu: int
     masters_by_network: int
-    masters: int
+    masters_of_each: int
     nodes: int
     store_gbit: float
     http_gbit: float
@@ -124,20 +142,18 @@ def capacity(load: Load, costs: Costs) -> Capacity:
         hits = load.hit_ratio
         cache_mb = rows_needed(load.products, load.candidates, hits) * cached / 2**20
     misses = load.candidates * (1 - hits)
-    request_us = worker_us(costs, load.candidates, misses, load.new_queries)
-    workers = math.ceil(load.qps * request_us / 1e6 / load.busy)
-    with_a_zone_out = _spread(workers, load.zones)
     per_s = load.qps * misses
     in_a_rollout = per_s + load.restarting * load.qps * (load.candidates - misses)
     row = row_bytes_redis(load.width, load.id_bytes)
     memory_gb = load.products * row * load.sets / 1e9
-    wire = _FRAMING * (_KEY_PREFIX + load.id_bytes + 2 * load.width + _RECORD + 2 * _RESP)
+    wire = _FRAMING * (KEY_PREFIX + load.id_bytes + 2 * load.width + RECORD + 2 * _RESP)
+    clusters = _clusters(load, costs, misses, memory_gb, in_a_rollout * wire * 8e-9)
+    masters = clusters.masters
     http = _FRAMING * (_HEADERS + load.candidates * (load.id_bytes + _OF_AN_ID + _OF_A_SCORE))
-    by_memory = math.ceil(memory_gb / load.fill / load.node_gb)
-    by_cpu = math.ceil(in_a_rollout * costs.served / 1e6 / load.busy)
-    by_network = math.ceil(in_a_rollout * wire * 8e-9 / load.busy / load.node_gbit)
-    masters = max(3, by_memory, by_cpu, by_network)
-    affected = affected_share(misses, masters)
+    request_us = worker_us(costs, load.candidates, misses, load.new_queries, masters)
+    workers = math.ceil(load.qps * request_us / 1e6 / load.busy)
+    with_a_zone_out = _spread(workers, load.zones)
+    affected = affected_share(misses, masters) / clusters.copies
     written = load.products / load.index_hours / 3600
     return Capacity(
         row_bytes_redis=row,
@@ -145,76 +161,65 @@ def capacity(load: Load, costs: Costs) -> Capacity:
         hit_ratio=hits,
         row_cache_mb=cache_mb,
         worker_us_per_request=request_us,
+        redis_us_per_request=redis_us(costs, misses, masters),
         workers=workers,
         workers_with_a_zone_out=with_a_zone_out,
         worker_memory_gb=with_a_zone_out * (2 * costs.worker_mb + load.sets * cache_mb) / 1024,
         rows_per_s=per_s,
         rows_per_s_in_a_rollout=in_a_rollout,
-        redis_memory_gb=memory_gb,
-        masters_by_memory=by_memory,
-        masters_by_cpu=by_cpu,
-        masters_by_network=by_network,
-        masters=masters,
-        nodes=masters * (1 + load.replicas),
+        redis_memory_gb=memory_gb * clusters.copies,
+        clusters=clusters.copies,
+        masters_by_memory=clusters.by_memory,
+        masters_by_cpu=clusters.by_cpu,
+        masters_by_network=clusters.by_network,
+        masters_of_each=masters,
+        nodes=clusters.copies * masters * (1 + load.replicas),
         store_gbit=per_s * wire * 8e-9,
         http_gbit=load.qps * http * 8e-9,
         affected_share=affected,
         failover_s=failover_s(load.node_timeout_s),
         unanswered_per_failover=load.qps * affected * failover_s(load.node_timeout_s),
-        index_cores=written * costs.encode / 1e6,
+        index_cores=written * clusters.copies * costs.encode / 1e6,
         index_rows_per_s=written,
         index_master_busy=written / masters * costs.write / 1e6,
     )
 
 
-def worker_us(costs: Costs, candidates: float, misses: float, new_queries: float) -> float:
-    """CPU of a worker per request."""
-    return (
-        costs.request
-        + new_queries * costs.query
-        + candidates * costs.candidate
-        + misses * costs.miss
-    )
+def _clusters(load: Load, costs: Costs, misses: float, memory_gb: float, gbit: float) -> Clusters:
+    """The fewest masters in all.
 
+    A request asks nearly every master of its cluster, so from some rate on more masters help no
+    more, and another cluster with all rows does.
 
-def affected_share(misses: float, masters: int) -> float:
-    """Share of the requests that need a row of one master, where ids fall evenly."""
-    return 1 - math.pow(1 - 1 / masters, misses)
-
-
-def failover_s(node_timeout_s: float) -> float:
-    """Until a lost master's replica serves: the time-out, agreement, a vote, the next look."""
-    return node_timeout_s + _ELECTION_S
-
-
-def row_bytes_redis(width: int, id_bytes: int) -> float:
-    """What a row takes of a cluster node's memory: key, value, and what Redis keeps with them.
-
-    An entry of the dictionary (40 bytes in a cluster of Redis 7.0), the value's object (16), both
-    strings with their headers, each rounded up by jemalloc, and 1 to 2 pointers of the table, which
-    doubles when it is full; 1.5 here.
+    Raises:
+        ValueError: the rows need more masters than a vector set has buckets.
     """
-    key = _KEY_PREFIX + id_bytes
-    record = 2 * width + _RECORD
-    return _allocated(40) + _allocated(16) + _string(key) + _string(record) + 1.5 * 8
+    by_memory = math.ceil(memory_gb / load.fill / load.node_gb)
+    possible = []
+    for copies in range(1, _MOST_CLUSTERS + 1):
+        by_cpu = _masters_by_cpu(replace(load, qps=load.qps / copies), costs, misses)
+        by_network = math.ceil(gbit / copies / load.busy / load.node_gbit)
+        possible.append(Clusters(copies, by_memory, by_cpu, by_network))
+    possible = [each for each in possible if each.masters <= BUCKETS]
+    if not possible:
+        raise ValueError(
+            f"expected rows for at most {BUCKETS} masters, the buckets of a vector set, got "
+            f"{memory_gb:,.0f} GB: give larger nodes (--node-gb) or fewer sets"
+        )
+    return min(possible, key=lambda each: each.copies * each.masters)
 
 
-def row_bytes_cached(width: int) -> float:
-    """What a row takes of the row cache's memory: 64-byte lines, and 15 bytes to find it."""
-    return -(-2 * width // 64) * 64 + 16
-
-
-def _string(length: int) -> int:
-    header = 1 if length < 32 else 3 if length < 256 else 5
-    return _allocated(header + length + 1)
-
-
-def _allocated(size: int) -> int:
-    """The size class of jemalloc: steps of 16 up to 128, then four to each doubling."""
-    if size <= 128:
-        return -(-size // 16) * 16
-    step = 1 << ((size - 1).bit_length() - 3)
-    return -(-size // step) * step
+def _masters_by_cpu(load: Load, costs: Costs, misses: float) -> int:
+    """The fewest that are not too busy in a rollout; more than there are buckets where none are."""
+    masters = 1
+    while masters <= BUCKETS:
+        us = (1 - load.restarting) * redis_us(costs, misses, masters)
+        us += load.restarting * redis_us(costs, load.candidates, masters)
+        needed = math.ceil(load.qps * us / 1e6 / load.busy)
+        if needed <= masters:
+            break
+        masters = needed
+    return masters
 
 
 def _spread(workers: int, zones: int) -> int:
@@ -255,8 +260,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         costs = replace(Costs(), **given)
     except (ValueError, TypeError):
         parser.error(f"expected --cost NAME=US, NAME one of {names}, got {options.cost}")
-    load = Load(**{field.name: getattr(options, field.name) for field in fields(Load)})
-    found = capacity(load, costs)
+    try:
+        load = Load(**{field.name: getattr(options, field.name) for field in fields(Load)})
+        found = capacity(load, costs)
+    except ValueError as error:
+        parser.error(str(error))
     if options.json:
         print(json.dumps({"load": asdict(load), "costs": asdict(costs), **asdict(found)}, indent=1))
     else:

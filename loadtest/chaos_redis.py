@@ -89,16 +89,17 @@ def lasting_redis(folder: Path) -> Iterator[RedisProcess]:
 
 
 class Cluster:
-    """Three masters with a replica each; a master that comes back follows its old replica."""
+    """Masters with a replica each; a master that comes back follows its old replica."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        """Starts the nodes, which `stack` kills.
+    def __init__(self, folder: Path, stack: ExitStack, masters: int = MASTERS) -> None:
+        """Starts the nodes, which `stack` kills; three masters at least.
 
         Raises:
             CommandFailed: they do not become a cluster.
         """
+        self._masters = masters
         self.nodes = [
-            RedisProcess(folder / str(i), _cluster_port(), *_NODE) for i in range(2 * MASTERS)
+            RedisProcess(folder / str(i), _cluster_port(), *_NODE) for i in range(2 * masters)
         ]
         for node in self.nodes:
             stack.callback(node.kill)
@@ -125,7 +126,8 @@ class Cluster:
     @property
     def url(self) -> str:
         """Store URL with the first masters."""
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{n.port}" for n in self.nodes[:MASTERS])
+        first = self.nodes[: self._masters]
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in first)
 
     def masters(self) -> list[RedisProcess]:
         """The nodes that are masters now."""
@@ -139,7 +141,8 @@ class Cluster:
         """
         wait_until(lambda: all(map(_covered, self.nodes)), "the cluster's slots")
         wait_until(
-            lambda: sum(map(_has_followed_master, self.nodes)) == MASTERS, "the cluster's replicas"
+            lambda: sum(map(_has_followed_master, self.nodes)) == self._masters,
+            "the cluster's replicas",
         )
 
     def wait_until_covered(self, without: RedisProcess) -> None:

@@ -1,19 +1,30 @@
-"""What was measured on the cluster beside what the model says of it. Measures nothing."""
+"""What was measured on the cluster beside what the model says of it. Measures nothing.
 
+    python -m loadtest.scaling_report .data/three/scaling.json .data/twelve/scaling.json
+
+fits the costs of `loadtest.costs` to several runs at once, as `--cost` of `loadtest.capacity`.
+"""
+
+import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from loadtest.capacity import (
+from loadtest.chaos_redis import NODE_TIMEOUT_MS
+from loadtest.costs import (
     Costs,
     affected_share,
+    commands,
     failover_s,
+    masters_asked,
+    redis_us,
     row_bytes_cached,
     row_bytes_redis,
     worker_us,
 )
-from loadtest.chaos_redis import MASTERS, NODE_TIMEOUT_MS
 from loadtest.figures import markdown_table, short
 from loadtest.popularity import hit_ratio
 
@@ -33,14 +44,14 @@ class Indexed:
 
 @dataclass(frozen=True)
 class Cell:
-    """One worker on one core at one kind of request; CPU in microseconds."""
+    """One worker on one core at one kind of request; CPU in microseconds per request."""
 
     candidates: int
     row_cache_mb: int
     new_queries: float
     hit_ratio: float
     worker_us: float
-    redis_us_per_row: float
+    redis_us: float
     per_second: float
 
     @property
@@ -67,19 +78,62 @@ class Scaling:
     """A run."""
 
     products: int
+    masters: int
     indexed: Indexed
     cells: Sequence[Cell]
     lost: Lost
     load_before: float
 
 
-def fitted(cells: Sequence[Cell]) -> dict[str, float]:
-    """Costs of a worker that fit these cells best, relative to what each took."""
-    names = ("request", "query", "candidate", "miss")
-    rows = np.array([(1.0, each.new_queries, each.candidates, each.misses) for each in cells])
-    took = np.array([each.worker_us for each in cells])
-    found = np.linalg.lstsq(rows / took[:, None], np.ones(len(took)), rcond=None)[0]
-    return dict(zip(names, found.tolist(), strict=True))
+def fitted(runs: Sequence[Scaling]) -> dict[str, float]:
+    """Costs that fit these runs best, relative to what each kind of request took; none below zero.
+
+    What a master costs shows where runs have different numbers of them.
+    """
+    cells = [each for run in runs for each in run.cells]
+    asked = [masters_asked(each.misses, run.masters) for run in runs for each in run.cells]
+    worker = [
+        (1.0, each.new_queries, each.candidates, masters, each.misses)
+        for each, masters in zip(cells, asked, strict=True)
+    ]
+    redis = [
+        (masters, commands(each.misses), each.misses)
+        for each, masters in zip(cells, asked, strict=True)
+    ]
+    names = ("request", "query", "candidate", "ask", "miss"), ("asked", "command", "served")
+    return {
+        **_fitted(names[0], worker, [each.worker_us for each in cells]),
+        **_fitted(names[1], redis, [each.redis_us for each in cells]),
+    }
+
+
+def _fitted(
+    names: Sequence[str], parts: Sequence[Sequence[float]], took_us: Sequence[float]
+) -> dict[str, float]:
+    """Least squares; the most negative of the costs is none, and the others are fitted again."""
+    took = np.array(took_us)
+    rows = np.array(parts)
+    kept = list(range(len(names)))
+    while True:
+        relative = rows[:, kept] / took[:, None]
+        found = np.linalg.lstsq(relative, np.ones(len(took)), rcond=None)[0]
+        if found.min() >= 0:
+            costs = dict.fromkeys(names, 0.0)
+            return costs | {names[i]: float(us) for i, us in zip(kept, found, strict=True)}
+        kept.pop(int(found.argmin()))
+
+
+def read(path: Path) -> Scaling:
+    """A run's scaling.json."""
+    found = json.loads(path.read_text())
+    return Scaling(
+        found["products"],
+        found["masters"],
+        Indexed(**found["indexed"]),
+        [Cell(**cell) for cell in found["cells"]],
+        Lost(**found["lost"]),
+        found["load_before"],
+    )
 
 
 def markdown(found: Scaling) -> str:
@@ -92,15 +146,15 @@ def _whole(found: Scaling) -> str:
     rows: list[tuple[str, float, float]] = [
         ("bytes of a row in a master", row_bytes_redis(_WIDTH, _ID_BYTES), indexed.row_bytes),
         (
-            f"requests of {lost.candidates} rows without scores, a master of {MASTERS} lost",
-            affected_share(lost.candidates, MASTERS),
+            f"requests of {lost.candidates} rows without scores, a master of {found.masters} lost",
+            affected_share(lost.candidates, found.masters),
             lost.share,
         ),
         ("seconds until all was right again", failover_s(NODE_TIMEOUT_MS / 1e3), lost.recovered_s),
     ]
     cells = [(name, short(said), short(measured)) for name, said, measured in rows]
     return (
-        f"{indexed.rows:,} rows, {MASTERS} masters with a replica each, indexed in "
+        f"{indexed.rows:,} rows, {found.masters} masters with a replica each, indexed in "
         f"{indexed.seconds:.0f} s; load of the machine before: {found.load_before:.1f}\n\n"
         + markdown_table(("", "model", "measured"), cells)
     )
@@ -108,20 +162,20 @@ def _whole(found: Scaling) -> str:
 
 def _cells(found: Scaling) -> str:
     columns = (
-        *("candidates", "row cache MB", "new queries", "hit ratio: LRU", "measured"),
-        *("worker µs per request: model", "measured", "requests/s: model", "measured"),
-        "Redis µs per row",
+        *("candidates", "row cache MB", "new queries", "hit ratio: model", "measured"),
+        *("worker µs: model", "measured", "Redis µs: model", "measured", "requests/s"),
     )
     rows = []
     for each in found.cells:
         kept = each.row_cache_mb * 2**20 / row_bytes_cached(_WIDTH)
-        said = worker_us(Costs(), each.candidates, each.misses, each.new_queries)
+        kind = each.candidates, each.misses, each.new_queries, found.masters
         rows.append(
             (
                 *(f"{each.candidates:,}", each.row_cache_mb, f"{each.new_queries:.0%}"),
                 short(hit_ratio(found.products, each.candidates, kept)),
-                *(short(each.hit_ratio), short(said), short(each.worker_us)),
-                *(short(1e6 / said), short(each.per_second), short(each.redis_us_per_row)),
+                *(short(each.hit_ratio), short(worker_us(Costs(), *kind)), short(each.worker_us)),
+                *(short(redis_us(Costs(), each.misses, found.masters)), short(each.redis_us)),
+                short(each.per_second),
             )
         )
     return markdown_table(columns, rows)
@@ -129,17 +183,12 @@ def _cells(found: Scaling) -> str:
 
 def _costs(found: Scaling) -> str:
     """What this run says the costs are: for `Costs`, or `--cost`."""
-    long = [each.redis_us_per_row for each in found.cells if each.misses >= 300]
-    here = {
-        **fitted(found.cells),
-        "encode": found.indexed.indexer_us,
-        "write": found.indexed.write_us,
-    }
-    if long:
-        here["served"] = float(np.median(long))
-    rows = [
-        (field.name, short(getattr(Costs(), field.name)), short(here[field.name]))
-        for field in fields(Costs)
-        if field.name in here
-    ]
+    indexed = {"encode": found.indexed.indexer_us, "write": found.indexed.write_us}
+    here = fitted([found]) | indexed
+    rows = [(name, short(getattr(Costs(), name)), short(us)) for name, us in here.items()]
     return markdown_table(("CPU µs", "model", "this run"), rows)
+
+
+if __name__ == "__main__":
+    costs = fitted([read(Path(path)) for path in sys.argv[1:]])
+    print(" ".join(f"--cost {name}={us:.3g}" for name, us in costs.items()))

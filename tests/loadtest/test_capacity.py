@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtest.capacity import Costs, Load, affected_share, capacity, main, row_bytes_redis
+from loadtest.capacity import Load, capacity, main
+from loadtest.costs import BUCKETS, Costs, affected_share, commands, masters_asked, row_bytes_redis
 from loadtest.popularity import hit_ratio, rows_needed
 from loadtest.traffic import Traffic
 
@@ -50,6 +51,26 @@ def test_share_of_requests_that_a_lost_master_affects() -> None:
     assert affected_share(3, 3) == pytest.approx((draw == 0).any(axis=1).mean(), abs=0.02)
 
 
+def test_masters_and_commands_of_a_request() -> None:
+    draw = np.random.default_rng(7).integers(BUCKETS, size=(2_000, 100))
+    buckets = np.mean([len(np.unique(row)) for row in draw])
+    masters = np.mean([len(np.unique(row % 16)) for row in draw[:, :20]])
+    assert commands(100) == pytest.approx(buckets, rel=0.02)
+    assert masters_asked(20, 16) == pytest.approx(masters, rel=0.02)
+
+
+def test_where_every_master_is_asked_a_second_cluster_helps_and_more_masters_do_not() -> None:
+    """Each master gets every request: 1,000 a second at 1 ms each are too many for any number."""
+    costs = Costs(asked=1_000, command=0, served=0)
+    few = capacity(replace(CONSTANT, qps=500), costs)
+    many = capacity(replace(CONSTANT, qps=1_000), costs)
+    assert (few.clusters, many.clusters) == (1, 2)
+    assert many.redis_memory_gb == 2 * few.redis_memory_gb
+    assert many.affected_share == few.affected_share / 2
+    with pytest.raises(ValueError, match="expected rows for at most 256 masters"):
+        capacity(replace(CONSTANT, products=1e12), costs)
+
+
 def test_what_more_of_something_takes() -> None:
     found = capacity(CONSTANT, Costs())
     twice = capacity(replace(CONSTANT, qps=2_000), Costs())
@@ -75,3 +96,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--cost", "surprise=1"])
     assert "expected --cost NAME=US" in capsys.readouterr().err
+    for name, value in (("--hit-ratio", "1.5"), ("--qps", "0"), ("--busy", "nan")):
+        with pytest.raises(SystemExit):
+            main([name, value])
+        assert f"expected {name[2:].replace('-', '_')} to be" in capsys.readouterr().err
