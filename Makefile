@@ -122,7 +122,7 @@ endif
 
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 DISTILLING := test-distill test-export
-SERVING := test-load test-others test-service test-stores
+SERVING := test-load test-service test-others test-stores
 
 .PHONY: test-distilling test-serving $(DISTILLING) $(SERVING)
 test: .venv/test .venv-train/all .venv-triton/all system

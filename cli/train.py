@@ -31,6 +31,7 @@ def train(
     hard_weight: train_options.HardWeight = 0.0,
     hard_column: train_options.HardColumn = None,
     pairs_per_title: train_options.PairsPerTitle = 1,
+    in_blocks: train_options.InBlocks = False,
     pair_loss: train_options.PairLoss = "logistic",
     margin: train_options.Margin = 1.0,
     least_gap: train_options.LeastGap = 0.1,
@@ -87,7 +88,9 @@ def train(
         if other != objective:
             refuse_given(context, names, f"--objective {other}, not {objective}")
     objectives: dict[str, Pointwise | Pairwise | Listwise] = {
-        "pointwise": Pointwise(hard_weight=hard_weight, pairs_per_title=pairs_per_title),
+        "pointwise": Pointwise(
+            hard_weight=hard_weight, pairs_per_title=pairs_per_title, in_blocks=in_blocks
+        ),
         "pairwise": Pairwise(
             pair_loss=pair_loss,
             margin=margin,

@@ -7,7 +7,7 @@ import typer
 
 # Options that say something of one objective alone.
 OF_OBJECTIVE = {
-    "pointwise": ("hard_weight", "hard_column", "pairs_per_title"),
+    "pointwise": ("hard_weight", "hard_column", "pairs_per_title", "in_blocks"),
     "pairwise": ("pair_loss", "margin", "least_gap", "random_negatives"),
     "listwise": ("list_size", "list_temperature", "pointwise_weight"),
 }
@@ -46,6 +46,9 @@ HardColumn = Annotated[
 ]
 PairsPerTitle = Annotated[
     int, typer.Option(help="so many pairs of a title in one batch: it is encoded once")
+]
+InBlocks = Annotated[
+    bool, typer.Option("--in-blocks", help="batches as pairs stand together in the transfer set")
 ]
 PairLoss = Annotated[Literal["logistic", "margin"], typer.Option(help="pairwise")]
 Margin = Annotated[float, typer.Option(help="pairwise, margin: in log odds")]

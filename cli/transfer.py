@@ -19,7 +19,7 @@ _FOR_LOGS = ("rule", "shown_times", "skipped_times", "behaviour", "memory_mb")
 _FOR_QUERIES = (
     *("queries", "judgments", "pairs_per_query", "rewrites", "pseudo_queries"),
     *("pairs_per_made_query", "bm25_share", "neighbour_share", "random_share"),
-    *("bm25_depth", "neighbour_depth", "with_judged", "seed"),
+    *("bm25_depth", "neighbour_depth", "with_judged", "block_queries", "block_titles", "seed"),
 )
 
 
@@ -55,6 +55,10 @@ def transfer(
     with_judged: Annotated[
         bool, typer.Option("--with-judged/--without-judged", help="the judged pairs themselves")
     ] = True,
+    block_queries: Annotated[
+        int, typer.Option(help="so many like queries share their titles (train --in-blocks)")
+    ] = 1,
+    block_titles: Annotated[int, typer.Option(help="titles that they share")] = 16,
     seed: int = 0,
     rule: Annotated[
         Literal["strict", "wide"],
@@ -126,6 +130,8 @@ def transfer(
                 bm25_depth=bm25_depth,
                 neighbour_depth=neighbour_depth,
                 judged=with_judged,
+                block_queries=block_queries,
+                block_titles=block_titles,
             ),
             out,
             dry_run=dry_run,

@@ -21,6 +21,9 @@ class Pointwise:
     pairs_per_title: so many pairs of one title stand in one batch, where there are as many. The
         title is encoded once for all of them, which is most of what a step costs a student with an
         encoder; in return a batch knows fewer titles
+    in_blocks: pairs that stand together in their file stand in one batch. Of a transfer set made in
+        blocks, each query and title is then encoded once for all of its pairs in the block; of
+        another file, whose order may mean something, a batch would pull to one side
 
     Raises:
         TrainingRefused: a value out of range; the text names it.
@@ -28,11 +31,17 @@ class Pointwise:
 
     hard_weight: float = 0.0
     pairs_per_title: int = 1
+    in_blocks: bool = False
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
         _at_least(0.0, "hard_weight", self.hard_weight)
         _at_least(1, "pairs_per_title", self.pairs_per_title)
+        if self.in_blocks and self.pairs_per_title > 1:
+            raise TrainingRefused(
+                f"in_blocks: keeps pairs in the order of their file, pairs_per_title "
+                f"{self.pairs_per_title} puts them in another: leave one of the two out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ from torch import Tensor
 from distill.losses import soft_and_hard_cross_entropy, soft_cross_entropy
 from distill.objectives import Pointwise
 from distill.student_pairs import PairRows, StudentPairs
-from export.tokens import blocks_of, random_batches
+from export.tokens import blocks_of, consecutive_batches, random_batches
 
 
 class PointwiseMaterial:
-    """Every pair once an epoch, in random batches."""
+    """Every pair once an epoch, in random batches or in blocks."""
 
     def __init__(
         self, pairs: StudentPairs, options: Pointwise, *, batch_size: int, seed: int
@@ -26,6 +26,8 @@ class PointwiseMaterial:
     def batches(self, epoch: int) -> list[PairRows]:
         """The batches of an epoch, counted from 1; the same epoch gives the same ones again."""
         random = np.random.default_rng([self._seed, epoch])
+        if self._options.in_blocks:
+            return consecutive_batches(len(self._pairs), self._batch_size, random)
         together = self._options.pairs_per_title
         titles = self._pairs.titles.text_row
         blocks = blocks_of(titles, together, random) if together > 1 else None

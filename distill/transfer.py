@@ -5,8 +5,9 @@ that BM25 finds for it, over all ranks; products near those judged for it; and r
 queries come from titles and from small changes of known ones (`distill.pseudo_queries`).
 
 No query of the valid or test split is ever among them, made ones included: `split_of` decides by
-the text alone. Queries come in a random order with all of their pairs in one place, so the first
-rows of a set are a fair sample of it, and a set labelled half way is a smaller set.
+the text alone. Queries, or blocks of like ones (`distill.blocks`), come in a random order with all
+of their pairs in one place, so the first rows of a set are a fair sample of it, and a set labelled
+half way is a smaller set.
 """
 
 import time
@@ -20,6 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.blocks import in_turns, near_groups
 from distill.errors import TransferRefused
 from distill.pseudo_queries import QueryMaker, rewrite
 from distill.retrieval import Neighbours, TitleIndex, spread
@@ -77,7 +79,8 @@ def make_transfer_set(
     out: Path,
     on_progress: OnProgress,
 ) -> TransferReport:
-    """Streams the pairs to `out`; memory holds the titles, their index, and a hash per query.
+    """Streams the pairs to `out`; memory holds the titles, their index, and a hash per query; of
+    blocks, the queries and an index of them too.
 
     Raises:
         TransferRefused: `out` exists or can't be written, or no query is given and none to be made.
@@ -147,6 +150,22 @@ class _PairMaker:
 
     def pairs(self, on_progress: OnProgress, most: int | None = None) -> Iterator[TransferPair]:
         """The pairs of all queries, or of the first `most` that are no rewrites."""
+        asked = self._counted(on_progress, most)
+        if self._options.block_queries == 1:
+            for each in asked:
+                for source, position in self._chosen(each):
+                    yield self._pair(each, source, position)
+            return
+        everything = list(asked)
+        texts = [each.query for each in everything]
+        done = 0
+        for members in near_groups(texts, self._options.block_queries):
+            yield from self._block([everything[member] for member in members])
+            done += len(members)
+            on_progress("blocks", done, len(texts))
+
+    def _counted(self, on_progress: OnProgress, most: int | None) -> Iterator[_Asked]:
+        """The queries, up to the first `most` that are no rewrites."""
         total = len(self._queries.texts) + self._options.pseudo_queries
         done = 0
         for asked in self._asked():
@@ -157,10 +176,24 @@ class _PairMaker:
                 if done % _EVERY == 0 or done == total:
                     on_progress("queries", done, total)
             self.counts.queries[asked.kind] += 1
-            for source, position in self._chosen(asked):
-                self.counts.pairs[source] += 1
-                title, product_id = self._products.titles[position], self._products.ids[position]
-                yield TransferPair(asked.query, title, product_id, source)
+            yield asked
+
+    def _block(self, asked: list[_Asked]) -> Iterator[TransferPair]:
+        """All of these queries with titles that in turn each of them would have alone."""
+        own = [{position: source for source, position in self._chosen(each)} for each in asked]
+        pools = [
+            self._draw("block", each.query).permutation(list(chosen)).tolist()
+            for each, chosen in zip(asked, own, strict=True)
+        ]
+        titles = in_turns(pools, self._options.block_titles)
+        for each, chosen in zip(asked, own, strict=True):
+            for position in titles:
+                yield self._pair(each, chosen.get(position, "block"), position)
+
+    def _pair(self, asked: _Asked, source: Source, position: int) -> TransferPair:
+        self.counts.pairs[source] += 1
+        title, product_id = self._products.titles[position], self._products.ids[position]
+        return TransferPair(asked.query, title, product_id, source)
 
     def _asked(self) -> Iterator[_Asked]:
         """Given queries in a random order, rewrites behind each, made ones evenly between."""

@@ -17,7 +17,16 @@ from distill.errors import TransferRefused
 from model_store.digest import file_sha256
 
 Source = Literal[
-    "judged", "bm25", "random", "neighbour", "pseudo", "ordered", "shown", "clicked", "skipped"
+    "judged",
+    "bm25",
+    "random",
+    "neighbour",
+    "pseudo",
+    "block",
+    "ordered",
+    "shown",
+    "clicked",
+    "skipped",
 ]
 BEHAVIOUR_COLUMN = "behaviour"
 _COLUMNS = ("query", "title", "product_id", "source")

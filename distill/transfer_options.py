@@ -14,6 +14,7 @@ Behaviour = Literal["none", "ordered", "clicked"]
 
 _LEAST = {"seed": 0, "pairs_per_query": 0, "rewrites": 0, "pseudo_queries": 0}
 _LEAST |= {"pairs_per_made_query": 1, "bm25_depth": 1, "neighbour_depth": 1}
+_LEAST |= {"block_queries": 1, "block_titles": 1}
 _LEAST_OF_A_LOG = {"shown_times": 1, "skipped_times": 1, "memory_mb": 1}
 
 
@@ -30,6 +31,9 @@ class TransferOptions:
     bm25_depth: rank of the last title retrieved that may make a pair
     neighbour_depth: titles that count as near another
     judged: put the judged pairs themselves into the set too
+    block_queries: so many like queries are paired with the same titles, drawn from the pairs that
+        each would have alone; 1: every query has its own
+    block_titles: so many titles, where block_queries is above 1
 
     Raises:
         TransferRefused: a value out of range; the text names it.
@@ -46,6 +50,8 @@ class TransferOptions:
     bm25_depth: int = 200
     neighbour_depth: int = 20
     judged: bool = True
+    block_queries: int = 1
+    block_titles: int = 16
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

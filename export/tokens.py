@@ -86,6 +86,18 @@ def random_batches(
     return [order[start : start + batch_size] for start in range(0, rows, batch_size)]
 
 
+def consecutive_batches(
+    rows: int, batch_size: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Rows 0..n-1 in batches of rows that follow each other, the batches in random order.
+
+    Where they begin is drawn too, so that what stands around a cut is not always cut there.
+    """
+    order = np.roll(np.arange(rows), int(generator.integers(batch_size)))
+    batches = [order[start : start + batch_size] for start in range(0, rows, batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
 def blocks_of(
     groups: NDArray[np.int64], size: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:

@@ -1,10 +1,13 @@
 """Redis servers to be killed: one that keeps what it was told, and a cluster with replicas."""
 
+import random
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +22,10 @@ _ANSWERS_WITHIN_S: Final = 60.0
 
 NODE_TIMEOUT_MS: Final = 2_000
 _NODE: Final = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
+# A node listens on its port and, for the other nodes, 10,000 above it. Both stand below 32,768,
+# where Linux begins with the ports of outgoing connections.
+_BUS_PORT_ABOVE: Final = 10_000
+_NODE_PORTS: Final = range(11_000, 22_768)
 
 
 class RedisProcess:
@@ -45,13 +52,14 @@ class RedisProcess:
         """Starts it and waits until it has loaded its data.
 
         Raises:
-            CommandFailed: it does not answer.
+            CommandFailed: it ends, or does not answer.
         """
         executable = shutil.which("redis-server")
         if executable is None:
             raise CommandFailed("expected redis-server on PATH: install it")
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+        log_file = self._folder / "log"
+        with log_file.open("ab") as log:
+            self._process = process = subprocess.Popen(
                 [
                     *(executable, "--port", str(self.port), "--bind", "127.0.0.1"),
                     *("--dir", str(self._folder), "--save", "", *self._options),
@@ -59,7 +67,14 @@ class RedisProcess:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self.answers, f"redis-server on port {self.port}")
+        wait_until(
+            lambda: process.poll() is not None or self.answers(),
+            f"redis-server on port {self.port}",
+        )
+        if process.poll() is not None:
+            raise CommandFailed(
+                f"redis-server on port {self.port} ended: {log_file.read_text()[-1000:]}"
+            )
 
     def kill(self) -> None:
         """SIGKILL; what it had not written is lost."""
@@ -99,7 +114,8 @@ class Cluster:
         """
         self._masters = masters
         self.nodes = [
-            RedisProcess(folder / str(i), _cluster_port(), *_NODE) for i in range(2 * masters)
+            RedisProcess(folder / str(i), port, *_NODE)
+            for i, port in enumerate(_node_ports(2 * masters))
         ]
         for node in self.nodes:
             stack.callback(node.kill)
@@ -168,9 +184,20 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def _cluster_port() -> int:
-    # Free ports are above 32,768: half of one leaves room for the port of the bus.
-    return free_port() // 2
+def _node_ports(count: int) -> list[int]:
+    """Ports for `count` nodes that were free a moment ago, as were those of their buses."""
+    shuffled = random.sample(_NODE_PORTS, len(_NODE_PORTS))
+    free = (port for port in shuffled if _is_free(port) and _is_free(port + _BUS_PORT_ABOVE))
+    return list(islice(free, count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _replication(node: RedisProcess) -> dict[str, Any]:

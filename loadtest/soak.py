@@ -4,12 +4,19 @@ r"""Mixed load for half an hour while versions change: does memory creep, does t
 
 Starts a service of its own on the shop's rows, with two versions of one student that differ in
 their thresholds, and every few seconds activates the second one or rolls it back, in all workers.
-Requests arrive at a fixed rate and are timed from when they were due. Exit code 1: an answer failed
-or was degraded, a change was refused, the last five minutes' p99 is more than a tenth above that of
-the first five, or memory grew by more than a tenth.
+Requests arrive at a fixed rate and are timed from when they were due.
+
+A machine that others share may be slower by a tenth half an hour later. So at the end a second,
+fresh service is started, and both are asked in turns, a few seconds each, for as long as a third of
+the soak: what the old one is slower by then is its own doing.
+
+Exit code 1: an answer failed or was degraded, a change was refused, memory grew by more than a
+tenth, or the tail did: p99 of the last sixth above that of the first, and of the old service above
+that of the fresh one.
 """
 
 import argparse
+import gc
 import json
 import sys
 import threading
@@ -29,7 +36,7 @@ from loadtest.client import Client, ServerGone
 from loadtest.commands import Served, memory_mb
 from loadtest.figures import markdown_table, quantiles, short
 from loadtest.open_loop import Run, Sent, due_times
-from loadtest.traffic import Traffic, read_ids, read_queries
+from loadtest.traffic import Request, Traffic, read_ids, read_queries
 from loadtest.versions import SHOP, TwoVersions, two_versions
 
 MOST_TAIL, MOST_MEMORY = 1.10, 1.10  # last over first
@@ -62,6 +69,9 @@ class Soaked:
     refused: int
     p99_first_ms: float
     p99_last_ms: float
+    p99_sixths_ms: list[float]
+    p99_old_ms: float  # in turns with the fresh one
+    p99_fresh_ms: float
     memory_first_mb: float
     memory_last_mb: float
     memory_slope_mb_per_hour: float
@@ -77,8 +87,12 @@ class Soaked:
             "changes refused": self.refused,
         }
         wrong = [f"{count} {what}" for what, count in counts.items() if count]
-        if self.p99_last_ms > MOST_TAIL * self.p99_first_ms:
-            wrong.append(f"p99 {self.p99_first_ms} ms at first, {self.p99_last_ms} ms at last")
+        slower = self.p99_last_ms > MOST_TAIL * self.p99_first_ms
+        if slower and self.p99_old_ms > MOST_TAIL * self.p99_fresh_ms:
+            wrong.append(
+                f"p99 {self.p99_first_ms} ms at first, {self.p99_last_ms} ms at last; then "
+                f"{self.p99_old_ms} ms beside {self.p99_fresh_ms} ms of a fresh service"
+            )
         if self.memory_last_mb > MOST_MEMORY * self.memory_first_mb:
             wrong.append(f"memory {self.memory_first_mb} MB, then {self.memory_last_mb} MB")
         return wrong
@@ -88,10 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs it; the exit code."""
     options = _options(arguments)
     seconds = options.minutes * 60
+    gc.disable()  # else this client, which keeps every latency, pauses longer and longer
     with two_versions(options.model, options.workers) as service:
-        run = _run(service.served, options, seconds)
+        _warm_up(service.served, options)
+        run = _run(service.served, options, seconds, options.seed)
         watched = _drive(run, service, options, seconds)
-    found = _figures(run, watched, options)
+        with two_versions(options.model, options.workers) as fresh:
+            turns = _in_turns((service, fresh), options, seconds / 3)
+    found = _figures(run, watched, turns, options)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "soak.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
     if find_spec("matplotlib"):
@@ -105,19 +123,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if found.problems else 0
 
 
-def _run(served: Served, options: argparse.Namespace, seconds: float) -> Run:
-    """The schedule, over a list of distinct requests that is sent again and again."""
-    due_s = due_times(options.rate, seconds, "poisson", options.seed)
+def _traffic(options: argparse.Namespace) -> tuple[list[Request], list[Request]]:
+    """What fills the caches, and a list of distinct requests that is sent again and again."""
     ids, queries = read_ids(SHOP / "products.csv"), read_queries(SHOP / "queries.csv")
     traffic = Traffic(ids, queries, options.seed)
     requests = traffic.requests(_DISTINCT, options.candidates, "zipf")
+    return traffic.warm_up(), requests
+
+
+def _warm_up(served: Served, options: argparse.Namespace) -> None:
+    warm_up, requests = _traffic(options)
     with Client(served.url) as client:
         started = time.monotonic()
-        for request in cycle([*traffic.warm_up(), *requests]):
+        for request in cycle([*warm_up, *requests]):
             client.post(request.path, request.body)
             if time.monotonic() - started > _WARM_UP_S:
                 break
-    return Run(served.url, list(islice(cycle(requests), len(due_s))), due_s)
+
+
+def _run(served: Served, options: argparse.Namespace, seconds: float, seed: int) -> Run:
+    """The schedule."""
+    due_s = due_times(options.rate, seconds, "poisson", seed)
+    return Run(served.url, list(islice(cycle(_traffic(options)[1]), len(due_s))), due_s)
 
 
 def _drive(run: Run, service: TwoVersions, options: argparse.Namespace, seconds: float) -> Watched:
@@ -154,11 +181,37 @@ def _drive(run: Run, service: TwoVersions, options: argparse.Namespace, seconds:
     return watched
 
 
-def _figures(run: Run, watched: Watched, options: argparse.Namespace) -> Soaked:
-    outcomes = Counter(sent.outcome for sent in run.sent)
+def _in_turns(
+    services: tuple[TwoVersions, TwoVersions], options: argparse.Namespace, seconds: float
+) -> tuple[list[Sent], list[Sent]]:
+    """What came of the load on each, `every_seconds` at a time, with a change in each turn."""
+    for each in services:
+        each.admin.activate(each.versions[0])
+        _warm_up(each.served, options)
+    sent: tuple[list[Sent], list[Sent]] = ([], [])
+    rounds = max(1, round(seconds / (2 * options.every_seconds)))
+    with Progress(console=_CONSOLE) as progress:
+        for turn in progress.track(range(rounds), description="beside a fresh one"):
+            for each, its in zip(services, sent, strict=True):
+                run = _run(each.served, options, options.every_seconds, options.seed + turn)
+                each.admin.rollback() if turn % 2 else each.admin.activate(each.versions[1])
+                run.drive(options.connections, lambda *_: None)
+                its.extend(run.sent)
+    return sent
+
+
+def _figures(
+    run: Run,
+    watched: Watched,
+    turns: tuple[list[Sent], list[Sent]],
+    options: argparse.Namespace,
+) -> Soaked:
+    outcomes = Counter(sent.outcome for sent in (*run.sent, *turns[0], *turns[1]))
     sixth = options.minutes * 60 / 6
     at, mb = np.array(watched.memory).T
     (slope, _), covariance = np.polyfit(at / 3600, mb, 1, cov=True)
+    sixths = [_p99(run.sent, at * sixth, (at + 1) * sixth) for at in range(6)]
+    old, fresh = (_p99(sent, 0, float("inf")) for sent in turns)
     return Soaked(
         minutes=options.minutes,
         rate=options.rate,
@@ -169,8 +222,11 @@ def _figures(run: Run, watched: Watched, options: argparse.Namespace) -> Soaked:
         unsent=int(options.rate * options.minutes * 60) - len(run.sent),
         changes=len(watched.change_s),
         refused=len(watched.refused),
-        p99_first_ms=_p99(run.sent, 0, sixth),
-        p99_last_ms=_p99(run.sent, 5 * sixth, float("inf")),
+        p99_first_ms=sixths[0],
+        p99_last_ms=sixths[-1],
+        p99_sixths_ms=sixths,
+        p99_old_ms=old,
+        p99_fresh_ms=fresh,
         memory_first_mb=round(float(np.median(mb[at < sixth])), 1),
         memory_last_mb=round(float(np.median(mb[at >= 5 * sixth])), 1),
         memory_slope_mb_per_hour=round(float(slope), 2),
@@ -188,6 +244,16 @@ def _table(found: Soaked) -> str:
         ("", "first sixth", "last sixth"),
         [
             ("p99 (ms)", found.p99_first_ms, found.p99_last_ms),
+            (
+                "p99 of the sixths between (ms)",
+                "",
+                ", ".join(map(short, found.p99_sixths_ms[1:-1])),
+            ),
+            (
+                "p99 of the old service, and of a fresh one in turns with it (ms)",
+                found.p99_old_ms,
+                found.p99_fresh_ms,
+            ),
             ("memory (MB, all processes)", found.memory_first_mb, found.memory_last_mb),
             ("slope of memory (MB an hour)", "", slope),
             ("requests; failed, degraded, shed", found.requests, _counts(found)),

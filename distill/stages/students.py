@@ -64,7 +64,10 @@ def labels_alone_stage(run: RecipeRun, table: StudentTable) -> Stage:
     """The same student without a teacher: judged training pairs, with people's targets."""
     course = table.labels_alone or Course()
     source = PairSource(path=run.judged("train"))
-    options = replace(_options(run, table), objective=table.descends_on)
+    objective = table.descends_on
+    if isinstance(objective, Pointwise):  # judged pairs stand in no blocks
+        objective = replace(objective, in_blocks=False)
+    options = replace(_options(run, table), objective=objective)
     return _training_stage(run, table, "labels-alone", source, course.over(options))
 
 
