@@ -22,7 +22,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from itertools import cycle, islice
@@ -41,7 +42,6 @@ from loadtest.versions import SHOP, TwoVersions, two_versions
 
 MOST_TAIL, MOST_MEMORY = 1.10, 1.10  # last over first
 _DISTINCT = 3_000  # requests, sent again and again
-_WARM_UP_S = 30.0  # before the clock: caches fill, allocators find their size
 _CONSOLE = Console(stderr=True)
 
 
@@ -102,8 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs it; the exit code."""
     options = _options(arguments)
     seconds = options.minutes * 60
-    gc.disable()  # else this client, which keeps every latency, pauses longer and longer
-    with two_versions(options.model, options.workers) as service:
+    with (
+        two_versions(options.model, options.workers) as service,
+        _without_collections(),
+    ):
         _warm_up(service.served, options)
         run = _run(service.served, options, seconds, options.seed)
         watched = _drive(run, service, options, seconds)
@@ -123,6 +125,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if found.problems else 0
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """This client keeps every latency, so its garbage collections would take longer and longer."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _traffic(options: argparse.Namespace) -> tuple[list[Request], list[Request]]:
     """What fills the caches, and a list of distinct requests that is sent again and again."""
     ids, queries = read_ids(SHOP / "products.csv"), read_queries(SHOP / "queries.csv")
@@ -137,7 +149,7 @@ def _warm_up(served: Served, options: argparse.Namespace) -> None:
         started = time.monotonic()
         for request in cycle([*warm_up, *requests]):
             client.post(request.path, request.body)
-            if time.monotonic() - started > _WARM_UP_S:
+            if time.monotonic() - started > options.warm_up_seconds:
                 break
 
 
@@ -279,6 +291,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=50.0, help="requests per second")
     parser.add_argument("--every-seconds", type=float, default=10.0, help="between two changes")
+    # Before the clock: caches fill, allocators find their size.
+    parser.add_argument("--warm-up-seconds", type=float, default=30.0)
     parser.add_argument("--candidates", type=int, default=500)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
