@@ -27,6 +27,7 @@ from cli import (
     pretrain,
     serve,
     sets,
+    shorten,
     teach,
     teacher,
     train,
@@ -44,6 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(pretrain.pretrain)
+app.command()(shorten.shorten)
 app.command()(teach.teach)
 app.add_typer(teacher.app, name="teacher")
 app.command()(transfer.transfer)

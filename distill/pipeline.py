@@ -1,7 +1,7 @@
 """A recipe followed: its stages in their order, each taken where it has to be. Start reading here.
 
-    data -> encoder -> pretrain -> teacher -> convert -> transfer -> wide -> labels -> student
-         -> fine-tune -> labels-alone -> export -> calibrate -> publish -> judge -> report
+    data -> encoder -> pretrain -> shorten -> teacher -> convert -> transfer -> wide -> labels
+    -> student -> fine-tune -> labels-alone -> export -> calibrate -> publish -> judge -> report
 
 What a stage is made from decides whether it is taken again (stages/stage.py); what teaching,
 labelling and training do when they were stopped in the middle is theirs to say.
@@ -27,6 +27,7 @@ from distill.stages.teachers import (
     encoder_stage,
     judge_stage,
     pretrain_stage,
+    shorten_stage,
     teacher_stage,
 )
 from distill.start import ENCODERS, check_options
@@ -137,10 +138,9 @@ def plan(run: RecipeRun, until: str | None) -> list[Planned]:
 def _stages(run: RecipeRun) -> Iterator[Stage]:
     recipe = run.recipe
     yield data_stage(run)
-    for encoder in recipe.encoder:
-        yield encoder_stage(run, encoder)
-    for pretrain in recipe.pretrain:
-        yield pretrain_stage(run, pretrain)
+    yield from (encoder_stage(run, table) for table in recipe.encoder)
+    yield from (pretrain_stage(run, table) for table in recipe.pretrain)
+    yield from (shorten_stage(run, table) for table in recipe.shorten)
     yield transfer_stage(run, "transfer", recipe.transfer, run.transfer)
     if recipe.wide is not None:
         yield transfer_stage(run, "wide", recipe.wide, run.wide)

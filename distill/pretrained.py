@@ -61,13 +61,17 @@ def encoder_folder(encoder: str) -> Path:
         ) from error
 
 
-def load_encoder(folder: Path) -> nn.Module:
+def load_encoder(folder: Path, layers: int | None = None) -> Any:
     """The encoder of a checkpoint without any task's head, float32; `.config` has its sizes.
+
+    layers: so many of its first ones; None: all
 
     Raises:
         EncoderRefused: no whole safetensors checkpoint of an encoder that transformers knows.
     """
     config = load_config(folder)
+    if layers is not None:
+        config.num_hidden_layers = layers
     encoder, missing = _from_pretrained(transformers.AutoModel, config, folder)
     _check_missing(folder, missing)
     return _without_pooler(encoder)

@@ -6,6 +6,7 @@ Tables as they stand in the file, in the order in which they are followed:
     [data]              judged pairs and products
     [[encoder]]         a small BERT with random weights, where no pretrained one is wanted
     [[pretrain]]        continued pre-training of an encoder on the catalogue
+    [[shorten]]         the first layers of an encoder, taught what the whole makes of a text
     [[teacher]]         a cross-encoder to fine-tune, a lexical teacher, or one that is there
     [transfer]          the pairs that teachers label
     [wide]              more pairs, which students label for other students; else [transfer]'s
@@ -30,6 +31,7 @@ from distill.recipe_tables import (
     PretrainTable,
     Publish,
     Report,
+    ShortenTable,
     StudentTable,
     TeacherTable,
     Transfer,
@@ -37,7 +39,7 @@ from distill.recipe_tables import (
 from distill.table import Name, Table
 
 # Encoders that a recipe makes itself are named by what makes them: "teacher:NAME".
-MADE_ENCODERS = ("new", "pretrained", "teacher")
+MADE_ENCODERS = ("new", "pretrained", "shortened", "teacher")
 
 
 class Recipe(Table):
@@ -48,6 +50,7 @@ class Recipe(Table):
     data: Data
     encoder: tuple[NewEncoder, ...] = ()
     pretrain: tuple[PretrainTable, ...] = ()
+    shorten: tuple[ShortenTable, ...] = ()
     teacher: Annotated[tuple[TeacherTable, ...], Field(min_length=1)]
     transfer: Transfer = Transfer()
     wide: Transfer | None = None
@@ -59,7 +62,7 @@ class Recipe(Table):
 
     @model_validator(mode="after")
     def _names_refer(self) -> Self:
-        for what in ("encoder", "pretrain", "teacher", "student"):
+        for what in ("encoder", "pretrain", "shorten", "teacher", "student"):
             names = [each.name for each in getattr(self, what)]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what}: expected distinct names, got {twice[0]!r} twice")
@@ -92,6 +95,9 @@ class Recipe(Table):
         for pretrain in self.pretrain:
             _check_made(f"pretrain {pretrain.name!r}", pretrain.encoder, made)
             made.append(f"pretrained:{pretrain.name}")
+        for shorten in self.shorten:
+            _check_made(f"shorten {shorten.name!r}", shorten.encoder, made)
+        made += [f"shortened:{each.name}" for each in self.shorten]
         for teacher in self.teacher:
             _check_made(f"teacher {teacher.name!r}", teacher.encoder, made)
         made += [f"teacher:{each.name}" for each in self.teacher if not each.is_lexical]
@@ -144,7 +150,8 @@ class Recipe(Table):
         return all(each.name != name for each in self.teacher)
 
     def seed_of(
-        self, table: NewEncoder | PretrainTable | TeacherTable | Transfer | StudentTable
+        self,
+        table: NewEncoder | PretrainTable | ShortenTable | TeacherTable | Transfer | StudentTable,
     ) -> int:
         """A table's own seed, else the recipe's."""
         return self.seed if table.seed is None else table.seed

@@ -21,15 +21,20 @@ from distill.graph import GraphOptions
 from distill.lexical_options import LexicalOptions
 from distill.objectives import Listwise, Pairwise, Pointwise
 from distill.options import TrainOptions
-from distill.pretrain_options import PretrainOptions
+from distill.pretrain_options import PretrainOptions, ShortenOptions
 from distill.recipe import Recipe
-from distill.recipe_tables import PretrainTable, StudentTable, TeacherTable
+from distill.recipe_tables import PretrainTable, ShortenTable, StudentTable, TeacherTable
 from distill.teach_options import TeachOptions
 from distill.transfer_options import LogOptions, TransferOptions
 
 # What comes before the students: recipes that share it, and a work folder, share its results.
 SHARED = ("seed", "data", "transfer", "wide", "labels")
-_EXTENDED = ("encoder", "pretrain", "teacher")  # shared too, and a recipe may add its own
+_EXTENDED = (
+    "encoder",
+    "pretrain",
+    "shorten",
+    "teacher",
+)  # shared too, and a recipe may add its own
 
 _Raw = dict[str, object]
 
@@ -123,9 +128,10 @@ def _with_shared(raw: _Raw, path: Path) -> tuple[_Raw, str | None]:
 def _gathered(raw: _Raw) -> _Raw:
     """The recipe with the options of each table gathered as `Recipe` has them."""
     whole = dict(raw)
-    if "pretrain" in whole:
-        tables = _tables("pretrain", whole["pretrain"])
-        whole["pretrain"] = [_with_options(table, "options", PretrainOptions) for table in tables]
+    for name, options in (("pretrain", PretrainOptions), ("shorten", ShortenOptions)):
+        if name in whole:
+            tables = _tables(name, whole[name])
+            whole[name] = [_with_options(table, "options", options) for table in tables]
     if "teacher" in whole:
         whole["teacher"] = [_teacher(table) for table in _tables("teacher", whole["teacher"])]
     for name in ("transfer", "wide"):
@@ -244,6 +250,7 @@ def _suggestion(key: str, loc: Sequence[int | str]) -> str:
         "student": (StudentTable, TrainOptions),
         "teacher": (TeacherTable, TeachOptions),
         "pretrain": (PretrainTable, PretrainOptions),
+        "shorten": (ShortenTable, ShortenOptions),
     }
     if len(loc) > 1 and loc[0] in by_table:
         table, options = by_table[loc[0]]

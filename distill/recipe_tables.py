@@ -22,7 +22,7 @@ from distill.graph import GraphOptions
 from distill.lexical_options import LexicalOptions
 from distill.objectives import Listwise, Objective, Pairwise, Pointwise
 from distill.options import TrainOptions
-from distill.pretrain_options import PretrainOptions
+from distill.pretrain_options import PretrainOptions, ShortenOptions
 from distill.table import Name, Share, Table, checked
 from distill.teach_options import TeachOptions
 from distill.transfer_options import LogOptions, TransferOptions
@@ -56,6 +56,17 @@ class PretrainTable(Table):
     encoder: str
     seed: NonNegativeInt | None = None
     options: Annotated[PretrainOptions, checked] = PretrainOptions()
+
+
+class ShortenTable(Table):
+    """The first layers of `encoder`, which learn the whole's sentence vectors of titles and
+    training queries.
+    """
+
+    name: Name
+    encoder: str
+    seed: NonNegativeInt | None = None
+    options: Annotated[ShortenOptions, checked] = ShortenOptions()
 
 
 class TeacherTable(Table):

@@ -146,7 +146,7 @@ class RecipeRun:
         if maker in MADE_ENCODERS:
             if maker == "teacher":
                 return self.teacher(rest)
-            return self.at("encoders" if maker == "new" else "pretrained", rest)
+            return self.at("encoders" if maker == "new" else maker, rest)
         if maker == "package":
             return _in_package(rest)
         if name.startswith((".", "/")):

@@ -30,6 +30,7 @@ Kind = Literal[
     "data",
     "encoder",
     "pretrain",
+    "shorten",
     "teacher",
     "convert",
     "transfer",

@@ -10,8 +10,9 @@ import numpy as np
 from distill.masked_lm import PRETRAINING_FILE, pretrain
 from distill.new_encoder import EncoderSizes, write_new_encoder
 from distill.recipe_data import SPLITS, TARGETS
-from distill.recipe_tables import NewEncoder, PretrainTable, TeacherTable
+from distill.recipe_tables import NewEncoder, PretrainTable, ShortenTable, TeacherTable
 from distill.resume import partial_folder
+from distill.shorten import SHORTENING_FILE, shorten
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Result, Stage
 from distill.teach import teach
@@ -108,6 +109,32 @@ def pretrain_stage(run: RecipeRun, table: PretrainTable) -> Stage:
 
     return Stage(
         kind="pretrain",
+        name=table.name,
+        options={**data_options(run), **deciding(options)},
+        inputs={**data_inputs(run), "the encoder": run.encoder(table.encoder)},
+        outputs=lambda: [out],
+        run=write,
+        result=result,
+        leaves=[out, partial_folder(out)],
+    )
+
+
+def shorten_stage(run: RecipeRun, table: ShortenTable) -> Stage:
+    """The first layers of an encoder, for students, on titles and training queries."""
+    out = run.at("shortened", table.name)
+    options = replace(table.options, seed=run.recipe.seed_of(table))
+
+    def write(on_progress: OnProgress) -> None:
+        if not out.exists():
+            encoder = run.encoder(table.encoder)
+            shorten(encoder, run.data.texts, out, options, on_progress, run.device)
+
+    def result() -> Result:
+        facts = json.loads((out / SHORTENING_FILE).read_text(encoding="utf-8"))
+        return {name: facts[name] for name in ("cosine_before", "cosine_after")}
+
+    return Stage(
+        kind="shorten",
         name=table.name,
         options={**data_options(run), **deciding(options)},
         inputs={**data_inputs(run), "the encoder": run.encoder(table.encoder)},

@@ -89,6 +89,9 @@ class ReprBert(nn.Module):
         sentence = ContextGuidedAttention if config.attention else MeanOfWords
         self.cga_q = nn.ModuleList(sentence(config.encoder.hidden_size, D) for _ in range(V))
         self.cga_p = nn.ModuleList(sentence(config.encoder.hidden_size, D) for _ in range(V))
+        # Both sides begin alike: in unrelated axes, p - q and max(p, q) would say nothing of how
+        # near two texts are until training had turned one onto the other.
+        self.cga_p.load_state_dict(self.cga_q.state_dict())
         self.pool = nn.Parameter(torch.zeros(V - 1 if config.late else V))
         self.mlp1 = nn.Linear(3 * D, 3 * D)
         self.W2 = nn.Linear(3 * D, 2)

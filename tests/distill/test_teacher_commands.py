@@ -126,6 +126,22 @@ def test_pretrain_writes_an_encoder(encoder: Path, judged: Path, tmp_path: Path)
     assert "exists already" in again.stderr
 
 
+def test_shorten_writes_an_encoder(encoder: Path, judged: Path, tmp_path: Path) -> None:
+    out = tmp_path / "short"
+    command = (
+        *("shorten", "--encoder", encoder, "--texts", judged, "--out", out, "--device", "cpu"),
+        *("--text-column", "title", "--layers", "1", "--epochs", "2", "--held-out", "0.1"),
+    )
+    done = winnow(*command, "--learning-rate", "1e-3", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["cosine_after"] > figures["cosine_before"]
+    assert json.loads((out / "config.json").read_text())["num_hidden_layers"] == 1
+    again = winnow(*command)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+
+
 def test_errors_are_one_line(encoder: Path, judged: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out")
     for command, expected in (
