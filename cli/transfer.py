@@ -56,7 +56,7 @@ def transfer(
         bool, typer.Option("--with-judged/--without-judged", help="the judged pairs themselves")
     ] = True,
     block_queries: Annotated[
-        int, typer.Option(help="so many like queries share their titles (train --in-blocks)")
+        int, typer.Option(help="so many like queries share their titles (see train --in-blocks)")
     ] = 1,
     block_titles: Annotated[int, typer.Option(help="titles that they share")] = 16,
     seed: int = 0,
