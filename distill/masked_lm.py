@@ -7,28 +7,25 @@ likewise; StructBERT's shuffled words and its order of sentences are left out.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput
 
-from distill.errors import TrainingRefused
 from distill.fine_tune import OnProgress, run_epochs, seeded
 from distill.masking import MaskedTexts, Masking
 from distill.pair_tokens import batches_by_length, vocabulary_size
 from distill.pretrain_options import PretrainOptions
 from distill.pretrained import (
     check_vocabulary,
-    encoder_sha256,
     load_masked_lm,
     load_tokenizer,
     most_tokens,
@@ -36,7 +33,7 @@ from distill.pretrained import (
 )
 from distill.resume import Epoch, RunFolder, distinct_tensors
 from distill.teacher import choose_device
-from distill.texts import texts_sha256
+from distill.unlabelled import facts, identity, split_held_out
 from export.checkpoint import Facts
 from export.tokens import bucketed_batches
 from model_store.wordpiece import TOKENIZER_FILE
@@ -91,7 +88,7 @@ def pretrain(
         EncoderRefused: the folder is no checkpoint of an encoder, or has no mask token.
     """
     chosen = choose_device(device)
-    run = RunFolder(out, _identity(encoder, texts, options))
+    run = RunFolder(out, identity(encoder, texts, options))
     with seeded(options.seed, chosen):
         model, head_was_new = load_masked_lm(encoder)
         tokenizer = load_tokenizer(encoder)
@@ -106,7 +103,8 @@ def pretrain(
             pad=model.config.pad_token_id or 0,
         )
         on_progress("tokenising", len(whole), len(whole))
-        kept, held_out = _split(whole, options)
+        # Texts without a token to predict are in neither.
+        kept, held_out = split_held_out(whole.usable, options)
         learner = _Learner(model.to(chosen), whole, kept, options, chosen)
         validation = _HeldOut(learner, whole, held_out, options, on_progress)
         loss_before = -validation.value()[0]
@@ -114,9 +112,17 @@ def pretrain(
         best = [epoch for epoch in epochs if epoch.best][-1]
         run.load_best(model, best.number)
     result = Pretrained(out, loss_before, head_was_new, best, epochs)
-    facts = _facts(encoder, texts, options, whole.limit, result)
-
-    run.finish(lambda folder: _save(model, tokenizer, facts, folder))
+    told = facts(
+        encoder,
+        texts,
+        options,
+        text_tokens=whole.limit,
+        head_was_new=head_was_new,
+        loss_before=loss_before,
+        loss_after=result.loss_after,
+        best_epoch=best.number,
+    )
+    run.finish(lambda folder: _save(model, tokenizer, told, folder))
     return result
 
 
@@ -213,50 +219,3 @@ class _HeldOut:
 
     def weights(self) -> dict[str, Tensor]:
         return distinct_tensors(self._learner.model)
-
-
-def _split(
-    texts: MaskedTexts, options: PretrainOptions
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to learn from and rows held out; texts without a token to predict are in neither."""
-    usable = texts.usable
-    count = round(options.held_out * len(usable))
-    if count < 1 or count >= len(usable):
-        raise TrainingRefused(
-            f"expected texts to learn from and at least one held out, got {len(usable)} distinct "
-            f"ones of which {options.held_out:g} are {count}: give more texts"
-        )
-    order = np.random.default_rng(options.seed).permutation(usable)
-    return np.sort(order[count:]), np.sort(order[:count])
-
-
-def _identity(
-    encoder: Path, texts: Sequence[str], options: PretrainOptions
-) -> Mapping[str, object]:
-    return options.deciding | {
-        "encoder": encoder_sha256(encoder),
-        "texts": texts_sha256(texts),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def _facts(
-    encoder: Path,
-    texts: Sequence[str],
-    options: PretrainOptions,
-    limit: int,
-    result: Pretrained,
-) -> Facts:
-    return options.deciding | {
-        "text_tokens": limit,
-        "encoder_sha256": encoder_sha256(encoder),
-        "texts": len(texts),
-        "texts_sha256": texts_sha256(texts),
-        "head_was_new": result.head_was_new,
-        "loss_before": result.loss_before,
-        "loss_after": result.loss_after,
-        "best_epoch": result.best.number,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }

@@ -12,14 +12,13 @@ and Gurevych distil them, 2020).
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,10 +26,10 @@ from torch.nn import functional
 from distill.errors import TrainingRefused
 from distill.fine_tune import OnProgress, run_epochs, seeded
 from distill.pretrain_options import ShortenOptions
-from distill.pretrained import encoder_sha256, load_encoder, most_tokens, quiet_transformers
+from distill.pretrained import load_encoder, most_tokens, quiet_transformers
 from distill.resume import Epoch, RunFolder, distinct_tensors
 from distill.teacher import choose_device
-from distill.texts import texts_sha256
+from distill.unlabelled import facts, identity, split_held_out
 from export.checkpoint import Facts
 from export.errors import EncoderRefused
 from export.students.encoder import last_states
@@ -88,7 +87,7 @@ def shorten(
         EncoderRefused: the folder is no checkpoint of an encoder with a tokenizer.json.
     """
     chosen = choose_device(device)
-    run = RunFolder(out, _identity(encoder, texts, options))
+    run = RunFolder(out, identity(encoder, texts, options))
     whole = load_encoder(encoder).to(chosen)
     if whole.config.num_hidden_layers <= options.layers:
         raise TrainingRefused(
@@ -100,7 +99,7 @@ def shorten(
         on_progress("tokenising", 0, len(texts))
         rows = _tokenised(encoder, texts, options, most_tokens(whole, whole.config))
         on_progress("tokenising", len(texts), len(texts))
-        kept, held_out = _split(len(rows), options)
+        kept, held_out = split_held_out(np.arange(len(texts)), options)
         learner = _Learner(whole, short, rows, kept, options, chosen)
         validation = _HeldOut(learner, held_out, on_progress)
         before = validation.value()[0]
@@ -108,13 +107,20 @@ def shorten(
         best = [epoch for epoch in epochs if epoch.best][-1]
         run.load_best(short, best.number)
     result = Shortened(out, before, best, epochs)
-    facts = _facts(encoder, texts, options, result)
+    told = facts(
+        encoder,
+        texts,
+        options,
+        cosine_before=result.cosine_before,
+        cosine_after=result.cosine_after,
+        best_epoch=best.number,
+    )
 
     def write(folder: Path) -> None:
         with quiet_transformers():
             short.to("cpu").save_pretrained(folder)
         shutil.copyfile(encoder / TOKENIZER_FILE, folder / TOKENIZER_FILE)
-        text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
+        text = json.dumps(told, indent=2, sort_keys=True) + "\n"
         (folder / SHORTENING_FILE).write_text(text, encoding="utf-8")
 
     run.finish(write)
@@ -193,39 +199,3 @@ def _tokenised(
     except TokenizerError as error:
         raise EncoderRefused(f"{encoder}: {error}") from error
     return TokenRows(tokenizer, texts, "product")
-
-
-def _split(count: int, options: ShortenOptions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to learn from, and rows held out."""
-    held_out = round(options.held_out * count)
-    if held_out < 1 or held_out >= count:
-        raise TrainingRefused(
-            f"expected texts to learn from and at least one held out, got {count} distinct ones of "
-            f"which {options.held_out:g} are {held_out}: give more texts"
-        )
-    order = np.random.default_rng(options.seed).permutation(count)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
-
-
-def _identity(encoder: Path, texts: Sequence[str], options: ShortenOptions) -> Mapping[str, object]:
-    return options.deciding | {
-        "encoder": encoder_sha256(encoder),
-        "texts": texts_sha256(texts),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def _facts(
-    encoder: Path, texts: Sequence[str], options: ShortenOptions, result: Shortened
-) -> Facts:
-    return options.deciding | {
-        "encoder_sha256": encoder_sha256(encoder),
-        "texts": len(texts),
-        "texts_sha256": texts_sha256(texts),
-        "cosine_before": result.cosine_before,
-        "cosine_after": result.cosine_after,
-        "best_epoch": result.best.number,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }

@@ -1,14 +1,16 @@
 """From judgements to teachers: judged pairs, encoders of our own, pre-training, fine-tuning."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from distill.masked_lm import PRETRAINING_FILE, pretrain
 from distill.new_encoder import EncoderSizes, write_new_encoder
+from distill.pretrain_options import UnlabelledOptions
 from distill.recipe_data import SPLITS, TARGETS
 from distill.recipe_tables import NewEncoder, PretrainTable, ShortenTable, TeacherTable
 from distill.resume import partial_folder
@@ -96,45 +98,51 @@ def encoder_stage(run: RecipeRun, table: NewEncoder) -> Stage:
 def pretrain_stage(run: RecipeRun, table: PretrainTable) -> Stage:
     """Continued pre-training on titles and training queries."""
     out = run.at("pretrained", table.name)
+    told = (out / PRETRAINING_FILE, ("loss_before", "loss_after"))
     options = replace(table.options, seed=run.recipe.seed_of(table))
 
-    def write(on_progress: OnProgress) -> None:
-        if not out.exists():
-            encoder = run.encoder(table.encoder)
-            pretrain(encoder, run.data.texts, out, options, on_progress, run.device)
+    def train(on_progress: OnProgress) -> None:
+        encoder = run.encoder(table.encoder)
+        pretrain(encoder, run.data.texts, out, options, on_progress, run.device)
 
-    def result() -> Result:
-        facts = json.loads((out / PRETRAINING_FILE).read_text(encoding="utf-8"))
-        return {name: facts[name] for name in ("loss_before", "loss_after")}
-
-    return Stage(
-        kind="pretrain",
-        name=table.name,
-        options={**data_options(run), **deciding(options)},
-        inputs={**data_inputs(run), "the encoder": run.encoder(table.encoder)},
-        outputs=lambda: [out],
-        run=write,
-        result=result,
-        leaves=[out, partial_folder(out)],
-    )
+    return _unlabelled_stage(run, "pretrain", table, options, train, told)
 
 
 def shorten_stage(run: RecipeRun, table: ShortenTable) -> Stage:
     """The first layers of an encoder, for students, on titles and training queries."""
     out = run.at("shortened", table.name)
+    told = (out / SHORTENING_FILE, ("cosine_before", "cosine_after"))
     options = replace(table.options, seed=run.recipe.seed_of(table))
+
+    def train(on_progress: OnProgress) -> None:
+        encoder = run.encoder(table.encoder)
+        shorten(encoder, run.data.texts, out, options, on_progress, run.device)
+
+    return _unlabelled_stage(run, "shorten", table, options, train, told)
+
+
+def _unlabelled_stage(
+    run: RecipeRun,
+    kind: Literal["pretrain", "shorten"],
+    table: PretrainTable | ShortenTable,
+    options: UnlabelledOptions,
+    train: Callable[[OnProgress], None],
+    told: tuple[Path, Sequence[str]],
+) -> Stage:
+    """An encoder out of another and of texts; `told` is a file in its folder and what to quote."""
+    path, figures = told
+    out = path.parent
 
     def write(on_progress: OnProgress) -> None:
         if not out.exists():
-            encoder = run.encoder(table.encoder)
-            shorten(encoder, run.data.texts, out, options, on_progress, run.device)
+            train(on_progress)
 
     def result() -> Result:
-        facts = json.loads((out / SHORTENING_FILE).read_text(encoding="utf-8"))
-        return {name: facts[name] for name in ("cosine_before", "cosine_after")}
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return {name: facts[name] for name in figures}
 
     return Stage(
-        kind="shorten",
+        kind=kind,
         name=table.name,
         options={**data_options(run), **deciding(options)},
         inputs={**data_inputs(run), "the encoder": run.encoder(table.encoder)},
