@@ -112,16 +112,14 @@ def pretrain(
         best = [epoch for epoch in epochs if epoch.best][-1]
         run.load_best(model, best.number)
     result = Pretrained(out, loss_before, head_was_new, best, epochs)
-    told = facts(
-        encoder,
-        texts,
-        options,
-        text_tokens=whole.limit,
-        head_was_new=head_was_new,
-        loss_before=loss_before,
-        loss_after=result.loss_after,
-        best_epoch=best.number,
-    )
+    figures: Facts = {
+        "text_tokens": whole.limit,
+        "head_was_new": head_was_new,
+        "loss_before": loss_before,
+        "loss_after": result.loss_after,
+        "best_epoch": best.number,
+    }
+    told = facts(encoder, texts, options, figures)
     run.finish(lambda folder: _save(model, tokenizer, told, folder))
     return result
 

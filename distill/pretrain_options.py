@@ -8,8 +8,6 @@ from distill.fine_tune import Descent
 from distill.ranges import above_0, above_0_below_1, at_least, from_0_below_1
 from distill.teacher_file import Facts
 
-_LEAST = {"text_tokens": 8}
-
 
 @dataclass(frozen=True, kw_only=True)
 class UnlabelledOptions:
@@ -74,7 +72,7 @@ class PretrainOptions(UnlabelledOptions):
     def __post_init__(self) -> None:
         """Checks the ranges."""
         super().__post_init__()
-        at_least(self, _LEAST)
+        at_least(self, {"text_tokens": 8})
         above_0_below_1(self, "mask_share")
 
 
@@ -96,6 +94,6 @@ class ShortenOptions(UnlabelledOptions):
     def __post_init__(self) -> None:
         """Checks the ranges."""
         super().__post_init__()
-        at_least(self, _LEAST | {"layers": 1})
+        at_least(self, {"text_tokens": 8, "layers": 1})
         if self.pooling not in ("mean", "cls"):
             raise TrainingRefused(f"pooling: expected mean or cls, got {self.pooling!r}")

@@ -107,14 +107,12 @@ def shorten(
         best = [epoch for epoch in epochs if epoch.best][-1]
         run.load_best(short, best.number)
     result = Shortened(out, before, best, epochs)
-    told = facts(
-        encoder,
-        texts,
-        options,
-        cosine_before=result.cosine_before,
-        cosine_after=result.cosine_after,
-        best_epoch=best.number,
-    )
+    figures: Facts = {
+        "cosine_before": result.cosine_before,
+        "cosine_after": result.cosine_after,
+        "best_epoch": best.number,
+    }
+    told = facts(encoder, texts, options, figures)
 
     def write(folder: Path) -> None:
         with quiet_transformers():

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,8 +43,8 @@ def identity(encoder: Path, texts: Sequence[str], options: UnlabelledOptions) ->
     }
 
 
-def facts(encoder: Path, texts: Sequence[str], options: UnlabelledOptions, **figures: Any) -> Facts:
-    """What a trained folder tells of its making."""
+def facts(encoder: Path, texts: Sequence[str], options: UnlabelledOptions, figures: Facts) -> Facts:
+    """What a trained folder tells of its making, `figures` among it."""
     return options.deciding | {
         "encoder_sha256": encoder_sha256(encoder),
         "texts": len(texts),

@@ -74,7 +74,8 @@ class Soaked:
     p99_fresh_ms: float
     memory_first_mb: float
     memory_last_mb: float
-    memory_slope_mb_per_hour: float
+    memory_sixths_mb: list[float]  # medians
+    memory_slope_mb_per_hour: float  # after the first sixth, in which caches fill
     memory_slope_error: float  # standard error of the slope
 
     @property
@@ -221,8 +222,12 @@ def _figures(
     outcomes = Counter(sent.outcome for sent in (*run.sent, *turns[0], *turns[1]))
     sixth = options.minutes * 60 / 6
     at, mb = np.array(watched.memory).T
-    (slope, _), covariance = np.polyfit(at / 3600, mb, 1, cov=True)
-    sixths = [_p99(run.sent, at * sixth, (at + 1) * sixth) for at in range(6)]
+    grown = at >= sixth
+    (slope, _), covariance = np.polyfit(at[grown] / 3600, mb[grown], 1, cov=True)
+    sixths = [_p99(run.sent, each * sixth, (each + 1) * sixth) for each in range(6)]
+    # The last reading may come a moment after the end.
+    of_sixth = np.minimum(at // sixth, 5)
+    memory = [round(float(np.median(mb[of_sixth == each])), 1) for each in range(6)]
     old, fresh = (_p99(sent, 0, float("inf")) for sent in turns)
     return Soaked(
         minutes=options.minutes,
@@ -239,8 +244,9 @@ def _figures(
         p99_sixths_ms=sixths,
         p99_old_ms=old,
         p99_fresh_ms=fresh,
-        memory_first_mb=round(float(np.median(mb[at < sixth])), 1),
-        memory_last_mb=round(float(np.median(mb[at >= 5 * sixth])), 1),
+        memory_first_mb=memory[0],
+        memory_last_mb=memory[-1],
+        memory_sixths_mb=memory,
         memory_slope_mb_per_hour=round(float(slope), 2),
         memory_slope_error=round(float(covariance[0, 0] ** 0.5), 2),
     )
@@ -267,7 +273,12 @@ def _table(found: Soaked) -> str:
                 found.p99_fresh_ms,
             ),
             ("memory (MB, all processes)", found.memory_first_mb, found.memory_last_mb),
-            ("slope of memory (MB an hour)", "", slope),
+            (
+                "memory of the sixths between (MB)",
+                "",
+                ", ".join(map(short, found.memory_sixths_mb[1:-1])),
+            ),
+            ("slope of memory after the first sixth (MB an hour)", "", slope),
             ("requests; failed, degraded, shed", found.requests, _counts(found)),
             ("changes of version; refused", found.changes, found.refused),
         ],

@@ -25,6 +25,7 @@ HELD = Soaked(
     p99_fresh_ms=10.0,
     memory_first_mb=260,
     memory_last_mb=262,
+    memory_sixths_mb=[260, 261, 261, 262, 262, 262],
     memory_slope_mb_per_hour=4,
     memory_slope_error=0.5,
 )
@@ -46,6 +47,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found.p99_sixths_ms[0] == found.p99_first_ms
     assert min(*found.p99_sixths_ms, found.p99_old_ms, found.p99_fresh_ms) > 0
     assert found.memory_first_mb > 20
+    assert found.memory_sixths_mb[0] == found.memory_first_mb
+    assert found.memory_sixths_mb[-1] == found.memory_last_mb
     assert "| requests; failed, degraded, shed | 240 | 0, 0, 0 |" in printed
 
 
