@@ -20,7 +20,7 @@ from distill.stages.lexical import lexical_stage
 from distill.stages.report import report_stage
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Kind, Stage, Taken, Work
-from distill.stages.students import fine_tune_stage, labels_alone_stage, student_stage
+from distill.stages.students import fine_tune_stage, labels_alone_stage, labels_kind, student_stage
 from distill.stages.teachers import (
     convert_stage,
     data_stage,
@@ -144,17 +144,13 @@ def _stages(run: RecipeRun) -> Iterator[Stage]:
     yield transfer_stage(run, "transfer", recipe.transfer, run.transfer)
     if recipe.wide is not None:
         yield transfer_stage(run, "wide", recipe.wide, run.wide)
-    labelling = [name for table in recipe.student for name in recipe.labels_of(table)]
-    on_judged = [
-        name
-        for table in recipe.student
-        if table.fine_tune is not None or table.context is not None
-        for name in recipe.labels_of(table)
-    ]
-    for name in dict.fromkeys(labelling):
-        yield labels_stage(run, name, judged=False)
-    for name in dict.fromkeys(on_judged):
-        yield labels_stage(run, name, judged=True)
+    labels: dict[tuple[Kind, str], None] = {}  # each once, in the order of the students
+    for table in recipe.student:
+        kinds = [labels_kind(run, table)]
+        if table.fine_tune is not None or table.context is not None:
+            kinds.append("labels-judged")
+        labels |= {(kind, name): None for kind in kinds for name in recipe.labels_of(table)}
+    yield from (labels_stage(run, kind, name) for kind, name in labels)
     for teacher in recipe.teacher:
         if teacher.folder is None:
             make = lexical_stage if teacher.is_lexical else teacher_stage

@@ -9,7 +9,8 @@ Tables as they stand in the file, in the order in which they are followed:
     [[shorten]]         the first layers of an encoder, taught what the whole makes of a text
     [[teacher]]         a cross-encoder to fine-tune, a lexical teacher, or one that is there
     [transfer]          the pairs that teachers label
-    [wide]              more pairs, which students label for other students; else [transfer]'s
+    [wide]              more pairs, which students, or teachers that cost little, label for
+                        other students
     [labels]            how teachers label
     [[student]]         one to train, with its fine_tune, context and labels_alone; without any,
                         teachers are compared
@@ -74,10 +75,10 @@ class Recipe(Table):
                     f"student {student.name!r}: labels: expected teachers of this recipe, or "
                     f"students above ({', '.join(above)}), got {unknown[0]!r}"
                 )
-            if len({self.labels_widely(name) for name in student.labels}) > 1:
+            if student.wide and self.wide is None:
                 raise ValueError(
-                    f"student {student.name!r}: labels: expected teachers or students, which label "
-                    f"different pairs, got both ({', '.join(student.labels)})"
+                    f"student {student.name!r}: wide: expected a table [wide], which says what "
+                    f"pairs those are, got none"
                 )
             if student.context is None:  # one in context reads other texts than labels are of
                 above.append(student.name)
@@ -145,9 +146,12 @@ class Recipe(Table):
         """The teachers, and students before it, that it learns from."""
         return student.labels or tuple(each.name for each in self.teacher)
 
-    def labels_widely(self, name: str) -> bool:
-        """Whether that is a student, which labels the pairs of [wide] for other students."""
-        return all(each.name != name for each in self.teacher)
+    def learns_widely(self, student: StudentTable) -> bool:
+        """Whether it learns the pairs of [wide]: it says so, or another student labels for it."""
+        if self.wide is None:
+            return False
+        teachers = [each.name for each in self.teacher]
+        return student.wide or any(name not in teachers for name in student.labels)
 
     def seed_of(
         self,

@@ -180,8 +180,9 @@ class StudentTable(Table):
     kind: str
     encoder: str | None = None
     labels: tuple[Name, ...] = ()  # of these teachers, or students above; none named: all teachers
+    wide: bool = False  # labels of [wide]'s pairs; always those, where a student labels
     temperature: PositiveFloat = 1.0
-    max_pairs: PositiveInt | None = None  # the first so many of the transfer set
+    max_pairs: PositiveInt | None = None  # the first so many of them
     behaviour: bool = False  # pairs that the log marks as wanted have target 1
     objective: ObjectiveName = "pointwise"
     seed: NonNegativeInt | None = None

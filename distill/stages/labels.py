@@ -19,7 +19,7 @@ from distill.transfer_options import OnProgress
 
 
 def transfer_stage(run: RecipeRun, kind: Kind, table: Transfer, out: Path) -> Stage:
-    """The pairs that teachers or, of the kind "wide", students label.
+    """The pairs to label: those of all teachers or, of the kind "wide", of whoever costs little.
 
     A file made before is only looked at.
     """
@@ -82,14 +82,16 @@ def _queries(transfer: Path) -> Iterator[str]:
     return (query for query, _ in PairsFile(transfer).texts())
 
 
-def labels_stage(run: RecipeRun, name: str, *, judged: bool) -> Stage:
-    """Logits of the transfer set or, `judged`, of the judged training pairs.
+def labels_stage(run: RecipeRun, kind: Kind, name: str) -> Stage:
+    """Logits of the transfer set, of the wide one, or of the judged training pairs, by its kind.
 
-    `name`: of a teacher, or of a student that labels the wide set for others.
+    `name`: of a teacher, or of a student that labels for others.
     """
-    kind: Kind = "labels-judged" if judged else "labels"
-    widely = run.recipe.labels_widely(name)
-    pairs = run.judged("train") if judged else run.wide if widely else run.transfer
+    pairs = {
+        "labels": run.transfer,
+        "labels-wide": run.wide,
+        "labels-judged": run.judged("train"),
+    }[kind]
     out = run.at(kind, name)
     scorer = run.scorer(name)
 

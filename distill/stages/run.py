@@ -3,7 +3,8 @@
 judged/{train,valid,test}.csv   query, title, target, label; test is read by judge, publish, report
 encoders/ pretrained/ teachers/ converted/      by name
 transfer.csv.gz wide.csv.gz
-labels/<teacher>/ labels-judged/<teacher>/      of the transfer set, of the judged training pairs
+labels/<teacher>/ labels-wide/<teacher or student>/    of transfer.csv.gz, of wide.csv.gz
+labels-judged/<teacher or student>/     of the judged training pairs
 students/<name>/ fine-tuned/<name>/ labels-alone/<name>/        checkpoints
 exported/ calibrated/           registries of bundles that nobody serves yet
 published/<student>.json        which version of the real registry came of a student
@@ -94,22 +95,19 @@ class RecipeRun:
 
     @property
     def transfer(self) -> Path:
-        """The pairs that teachers label."""
+        """The pairs that all teachers label."""
         given = self.recipe.transfer.file
         return self.data.folder / given if given else self.at("transfer.csv.gz")
 
     @property
     def wide(self) -> Path:
-        """The pairs that students label for other students."""
-        if self.recipe.wide is None:
-            return self.transfer
-        given = self.recipe.wide.file
+        """More pairs, labelled by whoever costs little."""
+        given = self.recipe.wide and self.recipe.wide.file
         return self.data.folder / given if given else self.at("wide.csv.gz")
 
     def pairs_of(self, student: StudentTable) -> Path:
-        """The pairs that a student learns from, labelled by teachers or by students."""
-        by_students = any(map(self.recipe.labels_widely, self.recipe.labels_of(student)))
-        return self.wide if by_students else self.transfer
+        """The pairs that a student learns from."""
+        return self.wide if self.recipe.learns_widely(student) else self.transfer
 
     def teacher(self, name: str) -> Path:
         """The folder of a teacher as it was trained."""

@@ -36,6 +36,7 @@ Kind = Literal[
     "transfer",
     "wide",
     "labels",
+    "labels-wide",
     "labels-judged",
     "student",
     "fine-tune",

@@ -24,7 +24,7 @@ def student_stage(run: RecipeRun, table: StudentTable) -> Stage:
     """The student, taught by the labels of teachers, or of students before it."""
     source = PairSource(
         path=run.pairs_of(table),
-        labels=_labels(run, table, "labels"),
+        labels=_labels(run, table, labels_kind(run, table)),
         temperature=table.temperature,
         behaviour=table.behaviour,
         max_pairs=table.max_pairs,
@@ -159,7 +159,12 @@ def _judged(run: RecipeRun, table: StudentTable) -> PairSource:
     )
 
 
-def _labels(run: RecipeRun, table: StudentTable, kind: str) -> tuple[Path, ...]:
+def labels_kind(run: RecipeRun, table: StudentTable) -> Kind:
+    """The stage that labels what a student learns first."""
+    return "labels-wide" if run.recipe.learns_widely(table) else "labels"
+
+
+def _labels(run: RecipeRun, table: StudentTable, kind: Kind) -> tuple[Path, ...]:
     return tuple(run.at(kind, teacher) for teacher in run.recipe.labels_of(table))
 
 

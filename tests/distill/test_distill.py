@@ -97,12 +97,13 @@ def test_every_stage_is_taken_in_its_order(whole: tuple[Shop, dict[str, Taken]])
         "transfer",
         "wide",
         "labels:cross",
+        "labels-wide:cross",
         "labels-judged:cross",
         "student:bag",
         "student:repr",
         "student:bag-warm",
         "fine-tune:repr",
-        "labels:repr",
+        "labels-wide:repr",
         "student:bag-assisted",
         "labels-alone:bag",
         *(f"{kind}:{name}" for kind in ("export", "calibrate", "publish") for name in STUDENTS),
@@ -118,7 +119,7 @@ def test_every_stage_is_taken_in_its_order(whole: tuple[Shop, dict[str, Taken]])
 
 def test_nothing_is_taken_twice(done: Shop) -> None:
     assert {each.why for each in done.follow().values()} == {None}
-    assert [each.why for each in plan(done.run(), None)] == [None] * 23
+    assert [each.why for each in plan(done.run(), None)] == [None] * 24
     for name in STUDENTS:
         assert find(done.bundles, f"tiny-{name}").versions == ["1"]
 
@@ -135,7 +136,7 @@ def test_nothing_learned_from_has_a_query_of_valid_or_test(
     assert {"judged", "bm25", "random", "neighbour", "pseudo"} == sources
 
 
-def test_a_student_labels_more_pairs_for_another_one(
+def test_a_student_and_a_teacher_label_more_pairs_for_another_student(
     whole: tuple[Shop, dict[str, Taken]],
 ) -> None:
     shop, taken = whole
@@ -147,9 +148,9 @@ def test_a_student_labels_more_pairs_for_another_one(
         load_checkpoint(shop.work / "students" / name).training for name in ("bag", "bag-assisted")
     )
     assert (bag["teachers"], bag["pairs"]) == ("cross", transfer)
-    assert (assisted["teachers"], assisted["pairs"]) == ("repr", wide)
+    assert (assisted["teachers"], assisted["pairs"]) == ("repr, cross", wide)
     assert wide > transfer
-    assert taken["labels:repr"].result["pairs"] == wide
+    assert taken["labels-wide:repr"].result["pairs"] == wide
 
 
 def test_a_bundle_says_where_it_comes_from(whole: tuple[Shop, dict[str, Taken]]) -> None:

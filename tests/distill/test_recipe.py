@@ -183,9 +183,9 @@ WRONG = {
         SMALL + 'labels = ["bag"]',
         r"student 'bag': labels: .* students above \(minilm\), got 'bag'",
     ),
-    "labels of teachers and students": (
-        SMALL + '[[student]]\nname = "dot"\nkind = "deepdot"\nlabels = ["minilm", "bag"]',
-        r"student 'dot': labels: expected teachers or students, .* got both \(minilm, bag\)",
+    "wide pairs that nobody makes": (
+        SMALL + "wide = true",
+        r"student 'bag': wide: expected a table \[wide\], .* got none",
     ),
     "a stack of strangers": (
         SMALL + '[report.stacks]\nboth = ["minilm", "bert"]',

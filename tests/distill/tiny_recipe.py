@@ -80,7 +80,7 @@ publish = false
 [[student]]
 name = "bag-assisted"
 like = "bag"
-labels = ["repr"]
+labels = ["repr", "cross"]
 publish = false
 
 [report]
