@@ -31,8 +31,11 @@ def distill(
     ] = None,
     bundles: Bundles = DEFAULT_ROOT,
     until: Annotated[
-        str | None,
-        typer.Option(help="last stage to take: a kind (labels), or one of it (labels:TEACHER)"),
+        list[str] | None,
+        typer.Option(
+            help="take these stages alone, and what they are made from: a kind (labels), or one of "
+            "it (labels:TEACHER); may be repeated"
+        ),
     ] = None,
     device: Device = None,
     dry_run: Annotated[
@@ -54,13 +57,13 @@ def distill(
     file = read_recipe(recipe)
     run = RecipeRun(file, work or _WORK / file.work_name, bundles, data=data, device=device)
     if dry_run:
-        planned = plan(run, until)
+        planned = plan(run, until or ())
         _show_plan(planned)
         if as_json:
             answer([{"stage": each.stage.title, "why": each.why} for each in planned])
         return
     with _Bars() as progress:
-        taken = follow(run, until, progress)
+        taken = follow(run, until or (), progress)
     _show(taken, run.work)
     if as_json:
         answer([_document(each) for each in taken])

@@ -79,7 +79,7 @@ def in_order(every: Sequence[Stage]) -> list[Stage]:
     """By kind, but none before what it is made from: a student that labels for another one has
     its labels between the two.
     """
-    makers = {path: stage.title for stage in every for path in stage.leaves}
+    makers = _makers(every)
     waiting = sorted(every, key=lambda stage: KINDS.index(stage.kind))
     ordered: list[Stage] = []
     while waiting:
@@ -90,14 +90,19 @@ def in_order(every: Sequence[Stage]) -> list[Stage]:
     return ordered
 
 
+def _makers(every: Sequence[Stage]) -> dict[Path, str]:
+    return {path: stage.title for stage in every for path in stage.leaves}
+
+
 def _made_by(stage: Stage, makers: Mapping[Path, str]) -> set[str]:
     """Titles of the stages that leave an input of this one, or the folder that it lies in."""
     places = {place for path in stage.inputs.values() for place in (path, *path.parents)}
     return {makers[place] for place in places & makers.keys()} - {stage.title}
 
 
-def follow(run: RecipeRun, until: str | None, progress: RecipeProgress) -> list[Taken]:
-    """Takes the stages that are not done, up to the last one of kind or title `until`.
+def follow(run: RecipeRun, until: Sequence[str], progress: RecipeProgress) -> list[Taken]:
+    """Takes the stages that are not done: all, or those of a kind or title in `until`, and what
+    they are made from.
 
     The same recipe, files, machine and thread count give the same students, stopped or not.
 
@@ -105,7 +110,7 @@ def follow(run: RecipeRun, until: str | None, progress: RecipeProgress) -> list[
         RecipeRefused: no such stage, or another command is at work in the folder.
         DistillError, EvaluationError, ExportError, ModelStoreError: as the stages.
     """
-    chosen = _until(stages(run), until)
+    chosen = _leading_to(until, stages(run))
     work = Work(run.work)
     taken = []
     with work.locked():
@@ -116,7 +121,7 @@ def follow(run: RecipeRun, until: str | None, progress: RecipeProgress) -> list[
     return taken
 
 
-def plan(run: RecipeRun, until: str | None) -> list[Planned]:
+def plan(run: RecipeRun, until: Sequence[str]) -> list[Planned]:
     """What `follow` would do, as far as it can be known: a stage whose input is made anew may
     turn out to be done.
 
@@ -125,7 +130,7 @@ def plan(run: RecipeRun, until: str | None) -> list[Planned]:
     """
     work, planned = Work(run.work), []
     made_anew: dict[str, str] = {}  # outputs -> the stage that makes them
-    for stage in _until(stages(run), until):
+    for stage in _leading_to(until, stages(run)):
         inputs = {str(path): name for name, path in stage.inputs.items()}
         waits = [f"after {made_anew[path]}" for path in inputs if path in made_anew]
         why = waits[0] if waits else work.why(stage)
@@ -186,12 +191,17 @@ def _check_student(table: StudentTable) -> None:
         )
 
 
-def _until(every: list[Stage], until: str | None) -> list[Stage]:
-    """The stages up to the last of that kind or title."""
-    if until is None:
+def _leading_to(names: Sequence[str], every: list[Stage]) -> list[Stage]:
+    """The stages of these kinds or titles, and those that they are made from; without any, all."""
+    if not names:
         return every
-    last = [place for place, stage in enumerate(every) if until in (stage.kind, stage.title)]
-    if not last:
-        titles = dict.fromkeys(name for stage in every for name in (stage.kind, stage.title))
-        raise RecipeRefused(f"expected a stage of this recipe, {', '.join(titles)}, got {until!r}")
-    return every[: last[-1] + 1]
+    known = dict.fromkeys(name for stage in every for name in (stage.kind, stage.title))
+    if unknown := [name for name in names if name not in known]:
+        raise RecipeRefused(
+            f"expected a stage of this recipe, {', '.join(known)}, got {unknown[0]!r}"
+        )
+    makers, chosen = _makers(every), set[str]()
+    for stage in reversed(every):  # what a stage is made from stands before it
+        if stage.title in chosen or not {stage.kind, stage.title}.isdisjoint(names):
+            chosen |= {stage.title} | _made_by(stage, makers)
+    return [stage for stage in every if stage.title in chosen]

@@ -59,7 +59,7 @@ class Shop:
     def run(self) -> RecipeRun:
         return RecipeRun(read_recipe(self.recipe), self.work, self.bundles, device="cpu")
 
-    def follow(self, until: str | None = None) -> dict[str, Taken]:
+    def follow(self, *until: str) -> dict[str, Taken]:
         return {each.stage.title: each for each in follow(self.run(), until, Silent())}
 
     def edited(self, before: str, after: str) -> "Shop":
@@ -119,7 +119,7 @@ def test_every_stage_is_taken_in_its_order(whole: tuple[Shop, dict[str, Taken]])
 
 def test_nothing_is_taken_twice(done: Shop) -> None:
     assert {each.why for each in done.follow().values()} == {None}
-    assert [each.why for each in plan(done.run(), None)] == [None] * 24
+    assert [each.why for each in plan(done.run(), ())] == [None] * 24
     for name in STUDENTS:
         assert find(done.bundles, f"tiny-{name}").versions == ["1"]
 
@@ -260,11 +260,23 @@ def test_the_same_bundle_is_not_published_twice(done: Shop) -> None:
     assert find(done.bundles, "tiny-bag").versions == ["1"]
 
 
-def test_until_names_the_last_stage(done: Shop) -> None:
+def test_until_takes_a_stage_and_what_it_is_made_from(done: Shop) -> None:
     done.edited('[[student]]\nname = "bag"', '[[student]]\nname = "bag"\npatience = 1')
-    assert list(done.follow("teacher"))[-1] == "teacher:cross"
-    assert done.follow("student:bag")["student:bag"].why == "patience was 2, is 1"
-    assert "student:repr" not in done.follow("student:bag")
+    assert list(done.follow("teacher")) == ["data", "encoder:small", "teacher:cross"]
+    taken = done.follow("student:bag", "labels-alone:bag")
+    assert taken["student:bag"].why == "patience was 2, is 1"
+    assert list(taken) == [
+        "data",
+        "encoder:small",
+        "teacher:cross",
+        "convert:cross",
+        "transfer",
+        "labels:cross",
+        "student:bag",
+        "labels-alone:bag",
+    ]
+    every = [each.stage.title for each in plan(done.run(), ())]
+    assert [each.stage.title for each in plan(done.run(), ("report",))] == every
     assert find(done.bundles, "tiny-bag").versions == ["1"]
     with pytest.raises(RecipeRefused, match=r"expected a stage of this recipe, data, .*got 'x'"):
         done.follow("x")
@@ -301,7 +313,8 @@ def test_what_can_be_known_before_the_work_is_refused_before_it(
 ) -> None:
     done.edited(before, after)
     if message is None:
-        assert plan(done.run(), "teacher")[2].why == "the encoder changed"
+        why = {each.stage.title: each.why for each in plan(done.run(), ("teacher",))}
+        assert why["teacher:cross"] == "the encoder changed"
         return
     with pytest.raises(RecipeRefused, match=message):
         done.follow("data")

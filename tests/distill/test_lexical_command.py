@@ -125,7 +125,7 @@ def test_a_recipe_labels_with_it_as_it_is(tmp_path: Path) -> None:
     assert [title for title in titles if title.startswith("convert")] == ["convert:cross"]
     assert run.recipe.stacks == {"teachers": ("cross", "words")}
     every = {stage.title: stage for stage in stages(run)}
-    taken = follow(run, "data", _Silence())
+    taken = follow(run, ("data",), _Silence())
     assert [each.stage.title for each in taken] == ["data"]
     for title in ("teacher:words", "transfer", "labels:words", "judge:words"):
         every[title].run(_Silence().phase)
@@ -146,7 +146,7 @@ def test_teachers_are_compared_without_a_student(tmp_path: Path) -> None:
     recipe = RECIPE[: RECIPE.index("[[teacher]]")] + WORDS + WORDS.replace("words", "letters")
     stacked = '[report]\nresamples = 100\nstacks = { both = ["words", "letters"] }\n'
     run = _run(write_tiny(tmp_path, f"{recipe}[transfer]\npseudo_queries = 10\n{stacked}"))
-    taken = {each.stage.title: each.result for each in follow(run, None, _Silence())}
+    taken = {each.stage.title: each.result for each in follow(run, (), _Silence())}
     assert not [title for title in taken if title.startswith(("labels", "student", "publish"))]
     report = json.loads((run.at("report-tiny") / "report.json").read_text(encoding="utf-8"))
     assert {"words", "letters", "both"} <= {each["scorer"] for each in report["scorers"]}
@@ -154,13 +154,9 @@ def test_teachers_are_compared_without_a_student(tmp_path: Path) -> None:
 
 def test_an_option_of_it_takes_its_stages_alone_again(tmp_path: Path) -> None:
     recipe = RECIPE.replace("[transfer]", f"{WORDS}\n[transfer]")
-    before = {
-        each.stage.title: each.stage for each in plan(_run(write_tiny(tmp_path, recipe)), None)
-    }
+    before = {each.stage.title: each.stage for each in plan(_run(write_tiny(tmp_path, recipe)), ())}
     changed = recipe.replace("rounds = 40", "rounds = 41")
-    after = {
-        each.stage.title: each.stage for each in plan(_run(write_tiny(tmp_path, changed)), None)
-    }
+    after = {each.stage.title: each.stage for each in plan(_run(write_tiny(tmp_path, changed)), ())}
     other = [title for title in before if before[title].options != after[title].options]
     assert other == ["teacher:words"]
 
