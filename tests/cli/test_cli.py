@@ -161,14 +161,14 @@ def test_a_version_is_activated_only_where_its_vectors_are(
     assert find(bundles, NAME).current == "3"
     back = winnow("models", "rollback", NAME, "--store", store, bundles=bundles)
     assert back.returncode == 0, back.stderr
-    assert find(bundles, NAME).current == "2"
+    assert find(bundles, NAME).current == "1"
 
 
 def test_a_version_whose_vectors_are_of_another_student_is_refused(
     store: str, catalogue: Path
 ) -> None:
     winnow("index", str(catalogue), "--model", "shop-deepdot", "--store", store)
-    refused = winnow("models", "activate", NAME, "2", "--store", store)
+    refused = winnow("models", "activate", NAME, "1", "--store", store)
     assert refused.returncode == 1
     fingerprint = open_bundle(bundle_folder(DEFAULT_ROOT, NAME)).manifest.vector_fingerprint
     assert f"no live vector set with fingerprint {fingerprint[:8]}" in refused.stderr
@@ -176,7 +176,7 @@ def test_a_version_whose_vectors_are_of_another_student_is_refused(
 
 def test_models_list_show_and_verify(bundles: Path) -> None:
     listed = json.loads(winnow("models", "list", "--json", bundles=bundles).stdout)
-    assert [(entry["version"], entry["active"]) for entry in listed] == [("2", True), ("3", False)]
+    assert [(entry["version"], entry["active"]) for entry in listed] == [("1", True), ("3", False)]
     assert NAME in winnow("models", "list", bundles=bundles).stderr
     manifest = json.loads(winnow("models", "show", NAME, bundles=bundles).stdout)
     assert manifest["student"] == "bert2dnn"

@@ -245,15 +245,15 @@ def test_the_query_fingerprint_follows_the_query_rows_and_nothing_else() -> None
 def test_the_registry_activates_and_rolls_back(root: Path, folder: Path) -> None:
     revise(folder, root, {"version": "3"})
     revise(folder, root, {"version": "10"})
-    assert find(root, NAME).versions == ["2", "3", "10"]
-    assert find(root, NAME).current == "2"
+    assert find(root, NAME).versions == ["1", "3", "10"]
+    assert find(root, NAME).current == "1"
     assert next_version(root, NAME) == "11"
     activate(root, NAME, "10")
     assert bundle_folder(root, NAME).name == "10"
-    assert rollback_target(root, NAME) == "2"
-    activate(root, NAME, "2")
+    assert rollback_target(root, NAME) == "1"
+    activate(root, NAME, "1")
     assert rollback_target(root, NAME) == "10"
-    with pytest.raises(BundleNotFound, match=r"no version '4'; published: 2, 3, 10"):
+    with pytest.raises(BundleNotFound, match=r"no version '4'; published: 1, 3, 10"):
         activate(root, NAME, "4")
 
 

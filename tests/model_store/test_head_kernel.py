@@ -24,6 +24,7 @@ from model_store.head_kernel import (
     read_head,
     write_head,
 )
+from model_store.registry import DEFAULT_ROOT, bundle_folder
 from native.compile import compiler
 
 ROOT = Path(__file__).parents[2]
@@ -295,7 +296,7 @@ def test_without_the_compiled_head_onnx_runtime_takes_over(tmp_path: Path, how: 
         subprocess.run(command, cwd=tmp_path, check=True)
         with (tmp_path / "model_store" / "head.c").open("a") as source:
             source.write("/* edited */\n")
-    bundle = ROOT / "model_store" / "bundles" / "shop-reprbert" / "2"
+    bundle = bundle_folder(DEFAULT_ROOT, "shop-reprbert")
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(bundle)],
         cwd=tmp_path,
