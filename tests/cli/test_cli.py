@@ -185,7 +185,7 @@ def test_models_list_show_and_verify(bundles: Path) -> None:
     head.write_bytes(head.read_bytes()[:-1])
     broken = winnow("models", "verify", NAME, bundles=bundles)
     assert broken.returncode == 1
-    assert broken.stderr.startswith("error: 2/head.onnx: expected")
+    assert broken.stderr.startswith("error: 1/head.onnx: expected")
 
 
 def test_evaluate_prints_json_and_a_table() -> None:

@@ -117,7 +117,7 @@ def test_options_are_checked_at_once(client: Open, options: dict[str, Any], expe
 
 def test_rerank_orders_texts_and_products(client: Open, shop: Shop) -> None:
     opened = client(shop.service.url, api_key=shop.key, deadline_ms=PATIENT_MS)
-    texts = ["desk lamp", "Trail running shoes, red", "tent"]
+    texts = ["desk lamp", "Red Running Shoes Size 42", "tent"]
     got = opened.rerank("red running shoes", texts)
     assert got.results[0].index == 1
     assert [each.index for each in got.results] == sorted(range(3), key=lambda i: -_of(got, i))
