@@ -46,8 +46,8 @@ pairs_per_made_query = 6
 pseudo_queries = 500
 
 [wide]
-pairs_per_query = 20
-pairs_per_made_query = 10
+pairs_per_query = 12
+pairs_per_made_query = 6
 pseudo_queries = 600
 
 [labels]
