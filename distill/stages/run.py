@@ -95,7 +95,7 @@ class RecipeRun:
 
     @property
     def transfer(self) -> Path:
-        """The pairs that all teachers label."""
+        """The pairs that teachers label."""
         given = self.recipe.transfer.file
         return self.data.folder / given if given else self.at("transfer.csv.gz")
 

@@ -280,6 +280,24 @@ def test_the_examples_bundles_are_told_apart() -> None:
     assert {"shop-bert2dnn", "shop-deepdot", "shop-reprbert"} <= set(names)
 
 
+@pytest.mark.parametrize(
+    ("wide", "keys", "learns"),
+    [
+        ("[wide]", "", False),
+        ("[wide]", "wide = true", True),
+        ("[wide]", 'labels = ["bag"]', True),
+        ("[wide]", 'labels = ["minilm", "bag"]', True),
+        ("", 'labels = ["bag"]', False),
+    ],
+)
+def test_whose_pairs_a_student_learns(write: Write, wide: str, keys: str, learns: bool) -> None:
+    dot = f'[[student]]\nname = "dot"\nkind = "deepdot"\n{keys}\n'
+    recipe = read_recipe(write(f"{SMALL}{dot}{wide}\n")).recipe
+    bag, dot_table = recipe.student
+    assert not recipe.learns_widely(bag)
+    assert recipe.learns_widely(dot_table) is learns
+
+
 def data(**changes: object) -> Data:
     return Data.model_validate({"judgments": Path("j.csv"), "relevant_from": 2.0, **changes})
 
