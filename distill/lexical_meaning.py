@@ -22,7 +22,7 @@ _LAYERS = ("middle", "last")  # that token_graph.py keeps
 _SENTENCE = ("sentence_cosine", "sentence_centred", "sentence_scaled")
 _SAMPLE = 3_000  # titles that the catalogue's means and directions are taken of
 _CHUNK = 256  # texts at a time, whose vectors take 60 kB each before they are reduced
-_MOST_KEPT = 20_000  # texts, of 14 kB each, kept for the pairs to come
+_MOST_KEPT = 100_000  # texts, of 14 kB each, kept for the pairs to come: a catalogue's titles, once
 
 
 class Late(NamedTuple):

@@ -156,6 +156,19 @@ def spearman(a: Floats, b: Floats) -> float:
     return pearson(_average_ranks(a), _average_ranks(b))
 
 
+def decisions_changed(before: Floats, after: Floats) -> float:
+    """Share of pairs that a threshold decides differently by `after`: mean over every threshold.
+
+    The thresholds are the scores before, so each counts as often as pairs lie there, none has to
+    be chosen, and any increasing score scale gives the same share. A pair is kept from score >=
+    threshold: it changes where a threshold is above the lower of its two scores, not the higher.
+    """
+    _check_pair("before", before, after)
+    lower, higher = np.sort(np.minimum(before, after)), np.sort(np.maximum(before, after))
+    changed = np.searchsorted(lower, before) - np.searchsorted(higher, before)
+    return float(changed.mean() / len(before))
+
+
 def _query_ndcg(gains: NDArray[np.float64], scores: Floats, k: int) -> float:
     discounts = np.zeros(len(gains))
     discounts[:k] = 1 / np.log2(np.arange(2, min(k, len(gains)) + 2))

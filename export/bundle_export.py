@@ -15,7 +15,7 @@ from export.errors import ExportRefused
 from export.golden import TOLERANCE, write_golden
 from export.graphs import WEIGHTS_FILE
 from export.pairs import Pairs
-from export.parity import AUC_TOLERANCE
+from export.parity import AUC_TOLERANCE, DECISIONS_TOLERANCE
 from export.students.student import Segments, row_width
 from model_store.bundle import GOLDEN_FILE, publish, write_manifest
 from model_store.errors import BundleExists
@@ -135,10 +135,13 @@ def _check_product_precision(build: BundleGraphs, publication: Publication) -> N
     measured = [entry for entry in build.parity if entry.graph == "product"][1:]
     why = "its weight matrices are too small to quantise"
     if measured:
-        why = f"ROC-AUC changed from {measured[0].auc_reference} to {measured[0].auc}"
+        why = (
+            f"ROC-AUC changed from {measured[0].auc_reference} to {measured[0].auc} and "
+            f"{measured[0].decisions_changed:.2%} of the decisions changed"
+        )
     raise ExportRefused(
-        f"product: int8 rows were asked for, but {why} (a change of at most {AUC_TOLERANCE} "
-        "passes): export with float32 product rows"
+        f"product: int8 rows were asked for, but {why} (changes of at most {AUC_TOLERANCE} and "
+        f"{DECISIONS_TOLERANCE:.1%} pass): export with float32 product rows"
     )
 
 

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from evaluation.errors import UndefinedMetric
-from evaluation.metrics import roc_auc, spearman
+from evaluation.metrics import decisions_changed, roc_auc, spearman
 from export.errors import ExportRefused
 from export.pairs import Pairs
 from export.scoring import head_scores, tower_rows
@@ -30,6 +30,10 @@ from model_store.tokenizer import Tokenizer
 
 FLOAT32_TOLERANCE = 1e-5  # largest score difference between a float32 graph and torch
 AUC_TOLERANCE = 0.002  # largest change of ROC-AUC with which an int8 graph is run
+
+# Largest share of judged pairs that a threshold decides differently with an int8 graph, in the mean
+# over thresholds. ROC-AUC is not enough: ranks stay while scores move where many lie together.
+DECISIONS_TOLERANCE = 0.005
 
 # Below this a float16 step is finer than the float32 rounding of a sum of a few hundred terms.
 _SMALLEST_COMPARED = 2.0**-6
@@ -158,10 +162,13 @@ def check_native(kernel: HeadRun, sample: Sample, rows: Rows, head: ort.Inferenc
 
 
 def passes(parity: Parity) -> bool:
-    """Whether an int8 graph or the fused head may be run: ROC-AUC within AUC_TOLERANCE."""
-    if parity.auc is None or parity.auc_reference is None:
+    """Whether an int8 graph or the fused head may be run: ROC-AUC and decisions stay."""
+    if parity.auc is None or parity.auc_reference is None or parity.decisions_changed is None:
         return False
-    return abs(parity.auc - parity.auc_reference) <= AUC_TOLERANCE
+    return (
+        abs(parity.auc - parity.auc_reference) <= AUC_TOLERANCE
+        and parity.decisions_changed <= DECISIONS_TOLERANCE
+    )
 
 
 def tile_independent(head: HeadRun, rows: Rows) -> bool:
@@ -215,6 +222,7 @@ def _compare(
         spearman=_spearman(expected, got),
         auc_reference=_auc(sample.labels, expected[:judged]),
         auc=_auc(sample.labels, got[:judged]),
+        decisions_changed=decisions_changed(expected[:judged], got[:judged]),
     )
 
 

@@ -41,7 +41,7 @@ def long_over_short(rows: Sequence[Row]) -> list[float]:
 
 
 def plot(found: Sections, path: Path) -> None:
-    """One panel per section, as PNG."""
+    """One panel per section that has one, as PNG; no file where none has."""
     from loadtest.plots import lines  # noqa: PLC0415 - matplotlib is optional
 
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -56,7 +56,8 @@ def plot(found: Sections, path: Path) -> None:
             line = ", ".join(f"{name} {row[name]}" for name in names) or y
             point = (_values(row[x])[0], median(_values(row[y])))
             panel.setdefault(line, []).append(point)
-    lines(path, panels, axes)
+    if panels:
+        lines(path, panels, axes)
 
 
 def _values(cell: str | int | float | list[float]) -> list[float]:

@@ -82,6 +82,8 @@ class Parity(_Frozen):
     """What the export measured between one graph and its reference on real pairs.
 
     float32 graphs are compared with PyTorch, int8 graphs with the float32 graph.
+    `decisions_changed` is the share of judged pairs that a threshold decides differently, in the
+    mean over thresholds; bundles exported before it was measured have none.
     """
 
     graph: GraphName
@@ -92,6 +94,8 @@ class Parity(_Frozen):
     spearman: float | None
     auc_reference: float | None
     auc: float | None
+    # Left out where there is none: a bundle of before keeps its fingerprint.
+    decisions_changed: float | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class OfflineMetrics(_Frozen):

@@ -206,6 +206,22 @@ def test_correlations(pairs: list[tuple[int, int]]) -> None:
     )
 
 
+@given(st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=40))
+def test_decisions_changed_is_the_mean_over_thresholds(pairs: list[tuple[float, float]]) -> None:
+    before, after = floats(*(a for a, _ in pairs)), floats(*(b for _, b in pairs))
+    changed = [np.mean((before >= t) != (after >= t)) for t in before]
+    assert metrics.decisions_changed(before, after) == pytest.approx(np.mean(changed))
+
+
+def test_decisions_changed_of_known_scores() -> None:
+    scores = floats(0.1, 0.2, 0.3, 0.4)
+    assert metrics.decisions_changed(scores, scores) == 0
+    assert metrics.decisions_changed(scores, scores + 0.05) == 0  # no threshold lies between
+    assert metrics.decisions_changed(scores, scores + 0.1) == 3 / 16  # all but the lowest
+    with pytest.raises(ValueError, match="of one length"):
+        metrics.decisions_changed(scores, scores[:2])
+
+
 def test_known_correlations() -> None:
     rising = floats(1, 2, 3, 4)
     assert metrics.pearson(rising, 5 - 2 * rising) == pytest.approx(-1)

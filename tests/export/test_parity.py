@@ -113,11 +113,19 @@ def test_rows_beyond_float16_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("auc", "reference", "passed"),
-    [(0.8, 0.8, True), (0.8019, 0.8, True), (0.7979, 0.8, False), (0.8021, 0.8, False)],
+    ("auc", "changed", "passed"),
+    [
+        (0.8, 0.0, True),
+        (0.8019, 0.0049, True),
+        (0.7979, 0.0, False),
+        (0.8021, 0.0, False),
+        (0.8, 0.0051, False),
+        (None, 0.0, False),
+        (0.8, None, False),
+    ],
 )
-def test_int8_runs_within_a_small_change_of_auc(
-    *, auc: float, reference: float, passed: bool
+def test_int8_runs_within_small_changes_of_auc_and_of_decisions(
+    *, auc: float | None, changed: float | None, passed: bool
 ) -> None:
     entry = Parity(
         graph="head",
@@ -126,8 +134,8 @@ def test_int8_runs_within_a_small_change_of_auc(
         max_score_difference=0.1,
         mean_score_difference=0.1,
         spearman=None,
-        auc_reference=reference,
+        auc_reference=0.8,
         auc=auc,
+        decisions_changed=changed,
     )
     assert passes(entry) is passed
-    assert not passes(entry.model_copy(update={"auc": None}))

@@ -3,57 +3,57 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from loadtest.commands import CommandFailed, index, memory_mb, redis, serve
+from loadtest.growth_plan import THREADS
 from loadtest.growth_report import long_over_short, markdown
 from model_store.registry import DEFAULT_ROOT
 from tests.loadtest.conftest import CATALOGUE, MODEL
 
 
-def test_the_command(tmp_path: Path) -> None:
+def growth(out: Path, *options: str) -> dict[str, list[dict[str, Any]]]:
+    """What the command found, small; its report is on standard output too."""
+    small = ("--products", "1200", "--requests", "10", "--catalogue-model", MODEL)
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "loadtest.growth", "--out", tmp_path / "out"),
-            *("--model", MODEL, "--catalogue-model", MODEL, "--products", "1200"),
-            *(
-                "--sizes",
-                "1000",
-                "1500",
-                "--workers",
-                "2",
-                "--megabytes",
-                "1",
-                "--requests",
-                "10",
-                "--rounds",
-                "2",
-            ),
-        ],
+        [sys.executable, "-m", "loadtest.growth", "--out", out, "--model", MODEL, *small, *options],
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    found = orjson.loads((tmp_path / "out" / "growth.json").read_bytes())
+    assert (out / "growth.md").read_text() in done.stdout
+    assert not list(out.glob("work-*"))
+    found: dict[str, list[dict[str, Any]]] = orjson.loads((out / "growth.json").read_bytes())
+    return found
+
+
+def test_the_command(tmp_path: Path) -> None:
+    lists = ("--sizes", "1000", "--workers", "2", "--megabytes", "1", "--rounds", "2")
+    but_threads = ("candidates", "catalogue", "caches", "workers")
+    only = [word for section in but_threads for word in ("--only", section)]
+    found = growth(tmp_path / "out", *lists, *only)
     assert [row["candidates"] for row in found["candidates"]] == [10, 30, 100, 300, 1_000]
-    cells = {(row["products"], row["store"]) for row in found["catalogue"]}
-    assert cells == {(n, store) for n in (1_000, 1_500) for store in ("lmdb", "redis")}
+    cells = [(row["products"], row["store"], row["row_cache"]) for row in found["catalogue"]]
+    assert cells == [(1_000, store, row) for store in ("lmdb", "redis") for row in ("on", "off")]
     (cache,) = found["caches"]
     assert all(0.5 < ratio <= 1 for ratio in cache["hit_ratio"])
     (workers,) = found["workers"]
     assert len(workers["pss_mb"]) == len(workers["uss_mb"]) == 2  # one figure per worker
-    assert all(
-        len(row[name]) == 2 and min(row[name]) > 0  # one per round
-        for rows in found.values()
-        for row in rows
-        for name in ("p50_ms", "p99_ms")
-    )
-    assert (tmp_path / "out" / "growth.md").read_text() in done.stdout
-    assert not list((tmp_path / "out").glob("work-*"))
+    for row in (row for rows in found.values() for row in rows):
+        assert all(len(row[name]) == 2 and min(row[name]) > 0 for name in ("p50_ms", "p99_ms"))
+
+
+def test_threads(tmp_path: Path) -> None:
+    found = growth(tmp_path / "out", "--only", "threads", "--rounds", "1")
+    assert list(found) == ["threads"]
+    cells = [(row["request_threads"], row["ort_threads"]) for row in found["threads"]]
+    assert cells == [(of or "event loop", ort) for of, ort in THREADS for _connections in (1, 8)]
+    assert all(min(row["per_second"]) > 0 for row in found["threads"])
 
 
 def test_cost_of_a_candidate_in_a_long_list() -> None:
