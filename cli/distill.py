@@ -27,7 +27,7 @@ def distill(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="where the paths of [data] and [transfer] start from; else the recipe's"),
+        typer.Option(help="where the paths of data and transfer start from; else the recipe's"),
     ] = None,
     bundles: Bundles = DEFAULT_ROOT,
     until: Annotated[
