@@ -32,6 +32,8 @@ _GREY = "0.5"
 
 _Place = Literal["best", "lower right", "upper left"]
 _DPI = 130
+_INSIDE = 10  # lines of a legend that leave a panel readable
+_BESIDE = 3.0  # inches that a longer one takes
 
 
 def draw_roc(path: Path, scored: Scored, figures: Sequence[ScorerFigures]) -> None:
@@ -275,8 +277,17 @@ def _short(figure: Interval | None) -> str:
 
 
 def _legend(axes: Axes, place: _Place, title: str | None) -> None:
+    """Inside the panel; beside it, in a wider figure, where it would hide the lines."""
     axes.grid(visible=True, alpha=0.25)
-    axes.legend(loc=place, title=title, fontsize=9, title_fontsize=9, alignment="left")
+    legend = axes.legend(loc=place, title=title, fontsize=9, title_fontsize=9, alignment="left")
+    if len(legend.get_texts()) <= _INSIDE:
+        return
+    legend.set_loc("upper left")
+    legend.set_bbox_to_anchor((1.02, 1.0))
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # noqa: S101 (every panel here is of a figure)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + _BESIDE, height)
 
 
 def _save(figure: Figure, path: Path) -> None:
