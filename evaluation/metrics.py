@@ -159,14 +159,16 @@ def spearman(a: Floats, b: Floats) -> float:
 def decisions_changed(before: Floats, after: Floats) -> float:
     """Share of pairs that a threshold decides differently by `after`: mean over every threshold.
 
-    The thresholds are the scores before, so each counts as often as pairs lie there, none has to
-    be chosen, and any increasing score scale gives the same share. A pair is kept from score >=
-    threshold: it changes where a threshold is above the lower of its two scores, not the higher.
+    A pair's thresholds are the scores before of all others, so none has to be chosen, and any
+    increasing score scale gives the same share; its own would call every rounding a change. A pair
+    is kept from score >= threshold: it changes where one is above the lower of its two scores, not
+    the higher. One pair alone has no threshold: 0.
     """
     _check_pair("before", before, after)
     lower, higher = np.sort(np.minimum(before, after)), np.sort(np.maximum(before, after))
-    changed = np.searchsorted(lower, before) - np.searchsorted(higher, before)
-    return float(changed.mean() / len(before))
+    changed = (np.searchsorted(lower, before) - np.searchsorted(higher, before)).sum()
+    by_own = (after < before).sum()
+    return float((changed - by_own) / max(1, len(before) * (len(before) - 1)))
 
 
 def _query_ndcg(gains: NDArray[np.float64], scores: Floats, k: int) -> float:

@@ -120,6 +120,7 @@ def test_a_graph_that_loses_auc_is_refused(
     with pytest.raises(TeacherRefused, match=r"int8: expected a ROC-AUC within 0\.003 of"):
         convert_teacher(teacher, parts[1], tmp_path / "onnx", threads=1)
     assert [path.name for path in tmp_path.iterdir()] == ["random"]
+    convert_teacher(teacher, parts[1], tmp_path / "onnx", precision="float32", threads=1)
 
 
 def test_conversion_never_overwrites(teacher: Teacher, parts: Parts, tmp_path: Path) -> None:

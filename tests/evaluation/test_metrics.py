@@ -209,15 +209,20 @@ def test_correlations(pairs: list[tuple[int, int]]) -> None:
 @given(st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=40))
 def test_decisions_changed_is_the_mean_over_thresholds(pairs: list[tuple[float, float]]) -> None:
     before, after = floats(*(a for a, _ in pairs)), floats(*(b for _, b in pairs))
-    changed = [np.mean((before >= t) != (after >= t)) for t in before]
-    assert metrics.decisions_changed(before, after) == pytest.approx(np.mean(changed))
+    changed = [
+        (before[pair] >= before[other]) != (after[pair] >= before[other])
+        for pair, other in itertools.permutations(range(len(pairs)), 2)
+    ]
+    expected = np.mean(changed) if changed else 0
+    assert metrics.decisions_changed(before, after) == pytest.approx(expected)
 
 
 def test_decisions_changed_of_known_scores() -> None:
     scores = floats(0.1, 0.2, 0.3, 0.4)
     assert metrics.decisions_changed(scores, scores) == 0
     assert metrics.decisions_changed(scores, scores + 0.05) == 0  # no threshold lies between
-    assert metrics.decisions_changed(scores, scores + 0.1) == 3 / 16  # all but the lowest
+    assert metrics.decisions_changed(scores, scores - 0.05) == 0  # but its own
+    assert metrics.decisions_changed(scores, scores + 0.1) == 3 / 12  # all but the highest
     with pytest.raises(ValueError, match="of one length"):
         metrics.decisions_changed(scores, scores[:2])
 

@@ -60,6 +60,7 @@ def test_it_passes_the_students_own_graphs(
         assert entry.max_score_difference <= 1e-5
         assert entry.auc == pytest.approx(entry.auc_reference, abs=1e-3)
         assert entry.pairs == 40 + len(ODD_TEXTS) ** 2
+        assert entry.decisions_changed == pytest.approx(0, abs=1e-3)
     assert gate.equal_float16 > 0.95
 
 
