@@ -33,7 +33,8 @@ _GREY = "0.5"
 _Place = Literal["best", "lower right", "upper left"]
 _DPI = 130
 _INSIDE = 10  # lines of a legend that leave a panel readable
-_BESIDE = 3.0  # inches that a longer one takes
+_MARGIN = 0.3  # inches, about a longer one, which stands beside the panel
+_APART = 0.09  # of the axis: labels of ticks that are nearer run into each other
 
 
 def draw_roc(path: Path, scored: Scored, figures: Sequence[ScorerFigures]) -> None:
@@ -172,7 +173,8 @@ def draw_curves(path: Path, plot: CurvePlot) -> None:
         axes.set_xscale("log")
     varied = sorted({point.x for curve in plot.curves for point in curve.points})
     if len(varied) <= 12:  # the values that were tried, not round numbers between them
-        axes.set_xticks(varied, [f"{value:,.10g}" for value in varied], minor=False)
+        ticks = _apart(varied, log=plot.log_x)
+        axes.set_xticks(ticks, [f"{value:,.10g}" for value in ticks], minor=False)
         axes.set_xticks([], minor=True)
     _legend(axes, "best", None)
     _save(figure, path)
@@ -264,6 +266,17 @@ def _error_bars(
     )
 
 
+def _apart(values: Sequence[float], *, log: bool) -> list[float]:
+    """Of ascending values the first, and each that is far enough from the one before."""
+    places = np.log(values) if log else np.asarray(values)
+    least = _APART * (places[-1] - places[0])
+    kept: list[int] = []
+    for at, place in enumerate(places):
+        if not kept or place - places[kept[-1]] >= least:
+            kept.append(at)
+    return [values[at] for at in kept]
+
+
 def _colour(place: int) -> str:
     return _COLOURS[place % len(_COLOURS)]
 
@@ -286,8 +299,10 @@ def _legend(axes: Axes, place: _Place, title: str | None) -> None:
     legend.set_bbox_to_anchor((1.02, 1.0))
     figure = axes.get_figure(root=True)
     assert figure is not None  # noqa: S101 (every panel here is of a figure)
+    figure.draw_without_rendering()  # before that, a legend has no width
+    beside = legend.get_window_extent().width / figure.dpi + _MARGIN
     width, height = figure.get_size_inches()
-    figure.set_size_inches(width + _BESIDE, height)
+    figure.set_size_inches(width + beside, height)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -99,7 +99,8 @@ def _options(table: StudentTable) -> dict[str, object]:
             flat |= value if name == table.objective else {}
         elif isinstance(value, dict):
             options = value.pop("options", {}) if name == "context" else {}
-            flat |= value | options
+            # What the table itself says stays: its options know no encoder by name.
+            flat = value | options | flat
         else:
             flat[name] = value
     return flat
