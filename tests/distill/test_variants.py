@@ -2,6 +2,7 @@
 
 import pytest
 
+from distill.options import TrainOptions
 from distill.recipe_tables import StudentTable
 from distill.stages.variants import differences
 
@@ -11,7 +12,7 @@ from distill.stages.variants import differences
     [
         ({"temperature": 2.0}, "temperature 1.0 -> 2.0"),
         ({"encoder": "new:characters"}, "encoder package:minilm -> new:characters"),
-        ({"options": {"epochs": 2}}, "epochs 5 -> 2"),
+        ({"options": TrainOptions(epochs=2)}, "epochs 5 -> 2"),
         ({"name": "other", "publish": False}, ""),
     ],
 )
