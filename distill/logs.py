@@ -9,7 +9,7 @@ at a time.
 import csv
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,11 +82,21 @@ def filter_log(
     out: Path,
     on_progress: OnProgress,
     *,
+    held_out: Container[str] | None = None,
     dry_run: bool = False,
 ) -> LogReport:
     """Streams the pairs that the rule takes to `out`; a dry run only counts them.
 
     Beside `out` there has to be room for the log's text, until the set is written.
+
+    Args:
+        log: what to read.
+        products: where titles are; rows of others are counted and left out.
+        options: the rule.
+        out: of the set; must not exist.
+        on_progress: told of rows and files.
+        held_out: keys of the queries that are left out; None: what the split rule holds out.
+        dry_run: nothing is written.
 
     Raises:
         InputFileError: the log can't be read; the text names the line.
@@ -98,7 +108,7 @@ def filter_log(
     counts = LogCounts()
     try:
         with TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
-            parts = _lay_out(log, products, options, Path(folder), counts, on_progress)
+            parts = _lay_out(log, products, options, held_out, Path(folder), counts, on_progress)
             pairs = _taken(parts, products, options, counts, on_progress)
             if dry_run:
                 for _ in pairs:
@@ -131,6 +141,7 @@ def _lay_out(
     log: LogFile,
     products: Products,
     options: LogOptions,
+    held_out: Container[str] | None,
     folder: Path,
     counts: LogCounts,
     on_progress: OnProgress,
@@ -149,12 +160,13 @@ def _lay_out(
                 on_progress("log", counts.rows, None)
             query, events = row.text(log.query), _events(row, log, options)
             position = products.position_of(row.text(log.product_id))
-            if split_of(query) != "train":
+            key = query_key(query)
+            if split_of(query) != "train" if held_out is None else key in held_out:
                 counts.held_out += 1
             elif position is None:
                 counts.unknown_products += 1
             else:
-                part = token_hash(query_key(query)) * number >> 64
+                part = token_hash(key) * number >> 64
                 parts[part].writerow((query, position, *events))
     on_progress("log", counts.rows, counts.rows)
     return paths

@@ -1,5 +1,6 @@
 """A whole recipe, small: what it makes, what makes it again, and that a kill costs nothing."""
 
+import csv
 import json
 import os
 import shutil
@@ -292,6 +293,35 @@ def test_a_transfer_set_with_a_test_query_is_refused(done: Shop) -> None:
     done.recipe.write_text(changed, encoding="utf-8")
     with pytest.raises(TransferRefused, match=r"given\.csv: has '.*', a query of valid or test"):
         done.follow("transfer")
+
+
+def test_a_log_gives_no_query_of_valid_or_test_where_these_are_files(tmp_path: Path) -> None:
+    """Each file has what the split rule would give to another one."""
+    shop = Shop(tmp_path)
+    write_tiny(shop.folder)
+    judged = list(rows(shop.folder / "judgments.csv"))
+    elsewhere = {"valid": "train", "test": "valid", "train": "test"}
+    for split, file in elsewhere.items():
+        with (shop.folder / f"{file}.csv").open("w", encoding="utf-8", newline="") as out:
+            table = csv.writer(out)
+            table.writerow(judged[0].fields)
+            table.writerows(
+                each.fields.values() for each in judged if split_of(each.text("query")) == split
+            )
+    with (shop.folder / "log.csv").open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(("query", "product_id", "shown", "clicked", "ordered"))
+        table.writerows((each.text("query"), each.text("product_id"), 9, 1, 1) for each in judged)
+    text = shop.recipe.read_text(encoding="utf-8")
+    start, end = text.index("[transfer]"), text.index("[wide]")
+    changed = text[:start] + '[transfer.log]\npath = "log.csv"\n' + text[end:]
+    files = "".join(f'{file} = "{file}.csv"\n' for file in elsewhere.values())
+    shop.recipe.write_text(
+        changed.replace('judgments = "judgments.csv"\n', files), encoding="utf-8"
+    )
+    shop.follow("transfer")
+    taken = {query for query, _ in PairsFile(shop.work / "transfer.csv.gz").texts()}
+    assert taken == {each.text("query") for each in rows(shop.folder / "train.csv")}
 
 
 @pytest.mark.parametrize(
