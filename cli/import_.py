@@ -52,7 +52,8 @@ def esci(
 ) -> None:
     """Import Amazon's Shopping Queries (ESCI). Exact is 3, Substitute 2, Complement 1, else 0.
 
-    The published train and test queries stay what they are.
+    The published test queries stay what they are, and of the train queries some are kept to
+    validate on.
     """
     from importing.published import esci
 
@@ -181,14 +182,13 @@ def _show(imported: "Imported") -> None:
             ("line", "reason", "text"),
             [(bad.line_number, bad.reason, bad.text[:80]) for bad in imported.first_rejects],
         )
-    tested = "judgments.test.csv" if published else "judgments.csv"
-    fitted = "judgments.train.csv" if published else "judgments.csv"
     grades = f"--products {out}/catalogue.csv.gz --relevant-from {imported.layout.relevant_from:g}"
-    split = "" if published else " --split test"
+    pairs = f"--pairs {out}/pairs.csv --validation {out}/validation.csv"
     say(
         "next:\n"
-        f"  winnow index {out}/catalogue.csv.gz --model NAME --store lmdb:.data/rows\n"
-        f"  winnow evaluate --model NAME --judgments {out}/{tested} {grades}{split}\n"
-        f"  winnow train --student bert2dnn --pairs {out}/pairs.csv --out checkpoint\n"
-        f"  winnow calibrate --model NAME --judgments {out}/{fitted} {grades}"
+        f"  winnow train --student bert2dnn {pairs} --out checkpoint\n"
+        f"  winnow export checkpoint --name NAME --pairs {out}/validation.csv\n"
+        f"  winnow calibrate --model NAME@1 --judgments {out}/judgments.valid.csv {grades}\n"
+        f"  winnow evaluate --model NAME@2 --judgments {out}/judgments.test.csv {grades}\n"
+        f"  winnow index {out}/catalogue.csv.gz --model NAME@2 --store lmdb:.data/rows"
     )

@@ -2,14 +2,17 @@
 
     catalogue.csv.gz  product_id, title, and what else the layout knows of a product
     judgments.csv     query, product_id, relevance, split
-    pairs.csv         query, title, target: 1 where the relevance is relevant_from or more, else 0
+    judgments.train.csv, judgments.valid.csv, judgments.test.csv
+                      the same, in parts
+    pairs.csv         query, title, target: 1 where the relevance is relevant_from or more, else 0;
+                      of the train part
+    validation.csv    the same of the valid part
     queries.csv       query: each once
     rejects.jsonl     what was not taken, and why
     import.json       sources with their sha256, grades, counts
 
-Where a split was published, judgments.train.csv and judgments.test.csv are its two parts, and
-pairs.csv has nothing of the test part. Elsewhere `split` is that of `evaluation.judgments`, which
-all commands go by.
+`split` is that of `evaluation.judgments`, which all commands go by. Where a split was published,
+its test part stays as it is, and of its train part those queries are valid that are so by the rule.
 """
 
 import json
@@ -25,7 +28,7 @@ from typing import Final
 from importing.errors import ImportRefused
 from importing.layout import Layout
 from importing.lookup import Lookup
-from importing.reading import PUBLISHED_SPLITS, Judgment, OnProgress, Reading
+from importing.reading import SPLITS, Judgment, OnProgress, Reading
 from importing.tables_out import Rejects, WriteRow, csv_out
 from indexing.raw import BadLine
 from indexing.rejects import first_rejects
@@ -125,7 +128,6 @@ class _Judgments:
 
     def __init__(self, layout: Layout, lookup: Lookup) -> None:
         self._relevant_from = layout.relevant_from
-        self._published = layout.judgments.split is not None
         self._lookup = lookup
         self.counts: Counter[str] = Counter(judgments=0, queries=0, pairs=0, relevant=0)
         self.relevance: Counter[float] = Counter()
@@ -139,19 +141,19 @@ class _Judgments:
                 return files.enter_context(csv_out(folder / name, wanted))
 
             every = opened("judgments.csv", columns)
-            parts = {
-                split: opened(f"judgments.{split}.csv", columns)
-                for split in (PUBLISHED_SPLITS if self._published else ())
+            parts = {split: opened(f"judgments.{split}.csv", columns) for split in SPLITS}
+            pairs = {
+                split: opened(name, ("query", "title", "target"))
+                for split, name in (("train", "pairs.csv"), ("valid", "validation.csv"))
             }
-            pairs = opened("pairs.csv", ("query", "title", "target"))
             queries = opened("queries.csv", ("query",))
             for judged in reading.judgments():
                 row = (judged.query, judged.product_id, f"{judged.relevance:g}", judged.split)
                 every(row)
-                if self._published:
-                    parts[judged.split](row)
-                if not (self._published and judged.split == "test"):
-                    pairs((judged.query, judged.title, int(self._relevant(judged))))
+                parts[judged.split](row)
+                if judged.split in pairs:
+                    target = int(self._relevant(judged))
+                    pairs[judged.split]((judged.query, judged.title, target))
                     self.counts["pairs"] += 1
                 if self._lookup.add_query(judged.query):
                     queries((judged.query,))

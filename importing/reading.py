@@ -13,7 +13,7 @@ from importing.tables_out import Rejects
 from indexing.catalogue import Entry, checked_product, checked_query
 from indexing.raw import BadLine, RawRow, Record
 
-PUBLISHED_SPLITS: Final = ("train", "test")
+SPLITS: Final = ("train", "valid", "test")
 _EVERY: Final = 10_000  # records between two reports of progress
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -29,7 +29,7 @@ class Product(NamedTuple):
 
 
 class Judgment(NamedTuple):
-    """A judged pair; split: as published, else by its query."""
+    """A judged pair; split: by its query, or as published, but for queries kept to validate on."""
 
     query: str
     product_id: str
@@ -114,10 +114,12 @@ class Reading:
         if relevance is None:
             grades = "a number" if layout.grades is None else f"one of {', '.join(layout.grades)}"
             return f"expected {grades} as the grade, got {_text(record.fields[2])!r}"
-        published = layout.judgments.split is not None
-        split = _text(record.fields[3]) if published else split_of(query)
-        if published and split not in PUBLISHED_SPLITS:
-            return f"expected a split train or test, got {split!r}"
+        split: str = split_of(query)
+        if layout.judgments.split is not None:
+            published = _text(record.fields[3])
+            if published not in ("train", "test"):
+                return f"expected a split train or test, got {published!r}"
+            split = "valid" if published == "train" and split == "valid" else published
         added = self._lookup.add_judgment(query, product_id, relevance)
         if added == "new":
             return Judgment(query, product_id, title, relevance, split)

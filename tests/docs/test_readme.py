@@ -29,22 +29,20 @@ until curl -sf http://127.0.0.1:8000/readyz; do kill -0 $server; sleep 0.2; done
 EVERY = 10
 
 
-def judged(*splits: str) -> list[tuple[str, str, float]]:
+def judged(split: str) -> list[tuple[str, str, float]]:
     """Query, title and target of some judgements of the shop."""
     with (SHOP / "products.csv").open(encoding="utf-8", newline="") as file:
         titles = {row["product_id"]: row["title"] for row in csv.DictReader(file)}
-    rows = []
-    for split in splits:
-        with (SHOP / f"judgments.{split}.csv").open(encoding="utf-8", newline="") as file:
-            rows += list(csv.DictReader(file))[::EVERY]
+    with (SHOP / f"judgments.{split}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[::EVERY]
     return [(row["query"], titles[row["product_id"]], int(row["relevance"]) / 3) for row in rows]
 
 
 def write_stand_ins(folder: Path) -> None:
     """pairs.csv, validation.csv, judged.csv and catalogue.csv.gz of the reader."""
-    for name, splits in (("pairs", ("train", "valid")), ("validation", ("valid",))):
+    for name, split in (("pairs", "train"), ("validation", "valid")):
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("query", "title", "target"), *judged(*splits)])
+            csv.writer(file).writerows([("query", "title", "target"), *judged(split)])
     shutil.copy(SHOP / "judgments.test.csv", folder / "judged.csv")
     catalogue = gzip.compress((SHOP / "products.csv").read_bytes())
     (folder / "catalogue.csv.gz").write_bytes(catalogue)

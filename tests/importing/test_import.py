@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.judgments import ProductFile, read_judgments, split_of
+from evaluation.judgments import ProductFile, Split, read_judgments, split_of
 from export.pairs import PairColumns, read_pairs
 from importing.dataset import Imported, import_dataset
 from importing.errors import ImportRefused
@@ -108,8 +108,56 @@ def test_wands(tmp_path: Path) -> None:
         **{"query": '36" blue vanity', "product_id": "4", "relevance": "2"},
         **{"split": split_of('36" blue vanity')},
     }
-    pairs = rows(imported.folder / "pairs.csv")
-    assert [pair["target"] for pair in pairs] == [*"1001010100"]
+    assert [float(row["relevance"]) >= 2 for row in judged] == [x == "1" for x in "1001010100"]
+    assert pairs_of(imported.folder) == {
+        split: [(row["query"], str(int(float(row["relevance"]) >= 2))) for row in part]
+        for split in ("train", "valid")
+        for part in [[row for row in judged if row["split"] == split]]
+    }
+
+
+def pairs_of(folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """Query and target of what a student learns from and is validated on."""
+    return {
+        split: [(row["query"], row["target"]) for row in rows(folder / f"{name}.csv")]
+        for split, name in (("train", "pairs"), ("valid", "validation"))
+    }
+
+
+def test_of_a_published_train_part_the_rules_valid_queries_are_kept_to_validate_on(
+    tmp_path: Path,
+) -> None:
+    queries = [f"query {number}" for number in range(60)]
+    published = {
+        query: "test" if place % 3 == 0 else "train" for place, query in enumerate(queries)
+    }
+    table = tmp_path / "j.csv"
+    lines = [f"{query},1,Red shoe,{at % 2},{published[query]}" for at, query in enumerate(queries)]
+    table.write_text("\n".join(["query,product_id,title,relevance,part", *lines]) + "\n")
+    source = table_of(table)
+    layout = Layout(
+        "csv",
+        (ProductTable(source, "product_id", "title"),),
+        JudgmentTable(source, "query", "product_id", "relevance", "part"),
+        None,
+        None,
+        1.0,
+    )
+    folder = run(layout, tmp_path / "out").folder
+    parts = {
+        split: [row["query"] for row in rows(folder / f"judgments.{split}.csv")]
+        for split in ("train", "valid", "test")
+    }
+    learned = [query for query in queries if published[query] == "train"]
+    assert parts == {
+        "train": [query for query in learned if split_of(query) != "valid"],
+        "valid": [query for query in learned if split_of(query) == "valid"],
+        "test": [query for query in queries if published[query] == "test"],
+    }
+    assert parts["valid"]
+    assert {split: [query for query, _ in pairs] for split, pairs in pairs_of(folder).items()} == {
+        split: parts[split] for split in ("train", "valid")
+    }
 
 
 def test_esci_keeps_its_split_and_one_locale(tmp_path: Path, esci_folder: Path) -> None:
@@ -148,7 +196,9 @@ def test_homedepot_is_latin_1_and_has_the_products_of_test_csv(tmp_path: Path) -
     ]
     judged = rows(imported.folder / "judgments.csv")
     assert [row["relevance"] for row in judged] == ["3", "1.33", "2.33", "2"]
-    assert [row["target"] for row in rows(imported.folder / "pairs.csv")] == [*"1010"]
+    relevant = [float(row["relevance"]) >= 2.33 for row in judged if row["split"] == "train"]
+    assert relevant == [False, True, False]
+    assert [target for _, target in pairs_of(imported.folder)["train"]] == ["0", "1", "0"]
     assert imported.counts["rejected"] == 0
 
 
@@ -161,10 +211,13 @@ def test_the_same_data_gives_the_same_bytes_and_every_reader_takes_them(tmp_path
     judged = read_judgments(
         first.folder / "judgments.csv", relevant_from=2.0, products=ProductFile(catalogue)
     )
-    pairs = read_pairs(first.folder / "pairs.csv", PairColumns())
-    assert judged.titles == pairs.titles
-    assert judged.queries == pairs.queries
-    assert (judged.labels == pairs.labels).all()
+    learned: tuple[tuple[Split, str], ...] = (("train", "pairs"), ("valid", "validation"))
+    for split, name in learned:
+        part = judged.of_split(split)
+        pairs = read_pairs(first.folder / f"{name}.csv", PairColumns())
+        assert part.titles == pairs.titles
+        assert part.queries == pairs.queries
+        assert (part.labels == pairs.labels).all()
 
 
 def test_a_bad_line_is_rejected_once_where_a_table_is_read_twice(tmp_path: Path) -> None:
