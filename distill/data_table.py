@@ -19,20 +19,20 @@ class Data(Table):
     least_grade (0) to most_grade (1), else 1 from relevant_from on and 0 below.
     """
 
-    judgments: Path | None = None  # split by evaluation.judgments.split_of
-    train: Path | None = None
-    valid: Path | None = None
-    test: Path | None = None
-    products: Path | None = None
-    encoding: str = ENCODING
-    query_column: str = "query"
-    id_column: str = "product_id"
-    title_column: str = "title"
-    relevance_column: str = "relevance"
-    relevant_from: float
-    targets: dict[float, Share] = Field(default_factory=dict)
-    least_grade: float | None = None
-    most_grade: float | None = None
+    judgments: Path | None = None  # one file, split by query
+    train: Path | None = None  # in place of `judgments`: a file for each split
+    valid: Path | None = None  # stops trainings, gates the export, fits the score scale
+    test: Path | None = None  # is looked at for figures only
+    products: Path | None = None  # the catalogue
+    encoding: str = ENCODING  # of all of these files
+    query_column: str = "query"  # in judgements
+    id_column: str = "product_id"  # in judgements and products
+    title_column: str = "title"  # in products, else in judgements
+    relevance_column: str = "relevance"  # in judgements: the grade, a number
+    relevant_from: float  # lowest grade that counts as relevant
+    targets: dict[float, Share] = Field(default_factory=dict)  # by grade: what teachers learn
+    least_grade: float | None = None  # grade of target 0, where there are no `targets`
+    most_grade: float | None = None  # grade of target 1
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

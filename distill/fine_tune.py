@@ -9,13 +9,13 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from distill.descent import Descent
 from distill.errors import TrainingRefused
 from distill.resume import Epoch, Position, RunFolder
 from export.checkpoint import Facts
@@ -52,31 +52,6 @@ class Validation(Protocol):
     def weights(self) -> dict[str, Tensor]:
         """What is kept of an epoch that is the best so far."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Descent:
-    """How fast and how far the weights move.
-
-    Peak rates per step; `warm_up` is a share of all steps; `layer_decay` multiplies the rate once
-    per layer from the top of the encoder down (1: all learn alike); `clip` bounds the gradient's
-    norm.
-    """
-
-    epochs: int
-    learning_rate: float
-    head_learning_rate: float
-    warm_up: float
-    weight_decay: float
-    layer_decay: float
-    clip: float
-    save_every: int
-
-    def factor(self, done: float) -> float:
-        """Share of the peak rate when `done` of the training, in (0, 1), is behind it."""
-        if done < self.warm_up:
-            return done / self.warm_up
-        return (1.0 - done) / (1.0 - self.warm_up)
 
 
 def run_epochs(

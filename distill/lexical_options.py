@@ -20,7 +20,7 @@ class LexicalOptions:
     models: int = 3  # of seeds from `seed` on; the teacher's logit is their mean
     rounds: int = 600  # trees of a model at most
     patience: int = 100  # rounds without a better ROC-AUC on the validation pairs
-    learning_rate: float = 0.04
+    learning_rate: float = 0.04  # share of a tree's answer that is added
     leaves: int = 24  # of a tree
     leaf_pairs: int = 40  # of a leaf, at least
     # Validation counts a pair as relevant from this target on; so does `binary`.

@@ -26,45 +26,42 @@ class TrainOptions:
 
     seed: int = 0
     objective: Objective = field(default_factory=Pointwise)
-    epochs: int = 5
+    epochs: int = 5  # at most; the best weights are kept
     patience: int = 2  # validations without a better AUC
     validate_every: int | None = None  # steps; else at the end of each epoch
-    batch_size: int = 128
-    learning_rate: float = 1e-3
+    batch_size: int = 128  # pairs of a step
+    learning_rate: float = 1e-3  # at its peak
     # Of layers that come from a checkpoint; the papers' 2e-5 is for weeks of steps, not thousands.
     encoder_learning_rate: float = 5e-5
     warm_up: float = 0.05  # share of all steps over which the rates rise; then they fall, or stay
-    schedule: Literal["linear", "constant"] = "linear"
+    schedule: Literal["linear", "constant"] = "linear"  # after the warm-up: to 0, or as it is
     device: str | None = None  # a GPU where there is one, else the CPU
     save_minutes: float = 5.0  # between two states from which a stopped training goes on
 
     # A student's checkpoint to go on from: its weights, tokenizer and limits. What stands below
     # says how a student is made anew, and can't be combined with it.
     start: Path | None = None
-    query_tokens: int | None = None
-    product_tokens: int | None = None
+    query_tokens: int | None = None  # limit of a query; None: what 99 % of them need
+    product_tokens: int | None = None  # limit of a title; None: what 99 % of them need
 
     # bert2dnn, deepdot: the words of the bag. wordpiece takes the tokenizer of the checkpoint in
     # `encoder`, and nothing else of it.
     tokenizer: Literal["cwub", "wordpiece"] = "cwub"
     # cwub: tokens seen less often are left out of the vocabulary. The papers give no number; a
-    # token seen once teaches nothing about any other pair. Of more than the maximum, the most
-    # frequent stay.
+    # token seen once teaches nothing about any other pair.
     minimum_frequency: int = 2
-    maximum_vocabulary: int | None = None
+    maximum_vocabulary: int | None = None  # cwub: of more tokens, the most frequent stay
 
-    # All others: folder of a BERT-type checkpoint; from_scratch reads its sizes but no weights.
+    # All others: folder of a BERT-type checkpoint.
     encoder: Path | None = None
-    layers: int = 2
-    from_scratch: bool = False
-    # reprbert: without late interaction, intermediate interaction, context-guided attention.
-    late: bool = True
-    intermediate: bool = True
-    attention: bool = True
+    layers: int = 2  # the encoder's first so many
+    from_scratch: bool = False  # reads the encoder's sizes but no weights
+    late: bool = True  # reprbert: late interaction
+    intermediate: bool = True  # reprbert: intermediate interaction
+    attention: bool = True  # reprbert: context-guided attention
     # siamese, poly, listbert: what makes one vector of a text's states.
     pooling: Literal["mean", "cls"] = "mean"
-    # poly: vectors of a query.
-    codes: int = 16
+    codes: int = 16  # poly: vectors of a query
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from distill.descent import Descent
 from distill.errors import TrainingRefused
-from distill.fine_tune import Descent
 from distill.ranges import above_0, above_0_below_1, at_least, from_0_below_1
 from distill.teacher_file import Facts
 
@@ -18,11 +18,11 @@ class UnlabelledOptions:
     """
 
     seed: int = 0
-    epochs: int
+    epochs: int  # at most; the best one is kept
     batch_size: int = 32  # texts of a step
-    learning_rate: float
+    learning_rate: float  # at its peak
     warm_up: float = 0.1  # share of all steps
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # of AdamW
     clip: float = 1.0  # largest norm of a step's gradient
     held_out: float  # share of the texts to report on
     save_every: int = 200  # steps between two states from which a stopped training goes on
@@ -66,7 +66,7 @@ class PretrainOptions(UnlabelledOptions):
     learning_rate: float = 5e-5
     held_out: float = 0.05  # share of the texts that the loss is reported on
     text_tokens: int | None = None  # limit of a text; None: what 99 % of them need
-    mask_share: float = 0.15
+    mask_share: float = 0.15  # of a text's tokens
     whole_words: bool = False  # a word's tokens are masked together
 
     def __post_init__(self) -> None:

@@ -39,10 +39,10 @@ _EXTENDED = (
 _Raw = dict[str, object]
 
 # Options that a recipe decides elsewhere, or that belong to the machine.
-_ELSEWHERE = {"seed", "relevant_from", "encoder", "start", "objective", "device", "hard_weight"}
-_ELSEWHERE |= {"train_split_only"}
+DECIDED_ELSEWHERE = {"seed", "relevant_from", "encoder", "start", "objective", "device"}
+DECIDED_ELSEWHERE |= {"hard_weight", "train_split_only"}
 _OBJECTIVES = {"pointwise": Pointwise, "pairwise": Pairwise, "listwise": Listwise}
-_GATHERED = {"options", "lexical", *_OBJECTIVES}
+GATHERED = {"options", "lexical", *_OBJECTIVES}
 # What `like` doesn't take: a student's own names, and what is trained beside it.
 _OF_ONE_STUDENT = ("name", "like", "bundle", "labels_alone")
 
@@ -161,11 +161,11 @@ def _with_options(table: _Raw, place: str, options: type) -> _Raw:
 
 
 def _names_of(options: type) -> list[str]:
-    return [each.name for each in fields(options) if each.name not in _ELSEWHERE]
+    return [each.name for each in fields(options) if each.name not in DECIDED_ELSEWHERE]
 
 
 def _refuse_gathered(table: Mapping[str, object]) -> None:
-    if wrong := sorted(_GATHERED & table.keys()):
+    if wrong := sorted(GATHERED & table.keys()):
         raise ValueError(f"{wrong[0]}: unknown key: options stand beside the other keys")
 
 
@@ -217,7 +217,7 @@ def _like_others(students: Sequence[_Raw]) -> list[_Raw]:
 def _explained(errors: Sequence[ErrorDetails], raw: Mapping[str, object]) -> str:
     """The first error, and how many more there are, for people."""
     error = errors[0]
-    where = [str(part) for part in error["loc"] if part not in _GATHERED]
+    where = [str(part) for part in error["loc"] if part not in GATHERED]
     place, key = _place(error["loc"], raw), where[-1] if where else ""
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -238,7 +238,7 @@ def _place(loc: Sequence[int | str], raw: Mapping[str, object]) -> str:
             tables = raw.get(str(loc[0]))
             named = tables[part].get("name") if isinstance(tables, list) and parts else None
             parts[-1] += f" {named!r}" if named and len(parts) == 1 else f" {part + 1}"
-        elif part not in _GATHERED:
+        elif part not in GATHERED:
             parts.append(part)
     return "".join(f"{part}: " for part in parts)
 
@@ -255,5 +255,5 @@ def _suggestion(key: str, loc: Sequence[int | str]) -> str:
     if len(loc) > 1 and loc[0] in by_table:
         table, options = by_table[loc[0]]
         known = [*table.model_fields, *_names_of(options), "like"]  # type: ignore[attr-defined]
-    near = difflib.get_close_matches(key, [name for name in known if name not in _GATHERED], 1)
+    near = difflib.get_close_matches(key, [name for name in known if name not in GATHERED], 1)
     return f": did you mean {near[0]}?" if near else ""

@@ -33,14 +33,14 @@ from evaluation.resampling import RESAMPLES
 class NewEncoder(Table):
     """A BERT with random weights and a vocabulary of the catalogue's and the judged texts."""
 
-    name: Name
-    layers: PositiveInt = 2
-    width: PositiveInt = 128
-    heads: PositiveInt = 4
-    feed_forward: PositiveInt = 512
-    positions: Annotated[int, Field(ge=8)] = 128
-    vocabulary: Annotated[int, Field(ge=100)] = 8_000  # tokens at most
-    seed: NonNegativeInt | None = None
+    name: Name  # by which others name it
+    layers: PositiveInt = 2  # of attention, one above the other
+    width: PositiveInt = 128  # of a token's state
+    heads: PositiveInt = 4  # of attention, in each layer
+    feed_forward: PositiveInt = 512  # width between the two products of a layer
+    positions: Annotated[int, Field(ge=8)] = 128  # tokens of a text at most
+    vocabulary: Annotated[int, Field(ge=100)] = 8_000  # tokens known at most
+    seed: NonNegativeInt | None = None  # None: the recipe's
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -52,9 +52,9 @@ class NewEncoder(Table):
 class PretrainTable(Table):
     """Continued pre-training of `encoder` on titles and training queries."""
 
-    name: Name
-    encoder: str
-    seed: NonNegativeInt | None = None
+    name: Name  # by which others name it
+    encoder: str  # where it begins
+    seed: NonNegativeInt | None = None  # None: the recipe's
     options: Annotated[PretrainOptions, checked] = PretrainOptions()
 
 
@@ -63,9 +63,9 @@ class ShortenTable(Table):
     training queries.
     """
 
-    name: Name
-    encoder: str
-    seed: NonNegativeInt | None = None
+    name: Name  # by which others name it
+    encoder: str  # whose first layers are kept
+    seed: NonNegativeInt | None = None  # None: the recipe's
     options: Annotated[ShortenOptions, checked] = ShortenOptions()
 
 
@@ -74,11 +74,11 @@ class TeacherTable(Table):
     but may see the vectors of one; or a teacher of either kind that lies in `folder` already.
     """
 
-    name: Name
-    architecture: Literal["cross-encoder", "lexical"] = "cross-encoder"
-    encoder: str | None = None
-    folder: Path | None = None
-    seed: NonNegativeInt | None = None
+    name: Name  # by which labels, stacks and the report name it
+    architecture: Literal["cross-encoder", "lexical"] = "cross-encoder"  # lexical: boosted trees
+    encoder: str | None = None  # where it begins; what a lexical one sees beside words
+    folder: Path | None = None  # in place of `encoder`: a teacher that is there
+    seed: NonNegativeInt | None = None  # None: the recipe's
     options: Annotated[TeachOptions, checked] = TeachOptions()
     lexical: Annotated[LexicalOptions, checked] = LexicalOptions()
 
@@ -101,17 +101,18 @@ class TeacherTable(Table):
 class Log(Table):
     """A shop's log, in place of pairs made from catalogue and queries."""
 
-    path: Path
-    shown_column: str = "shown"
-    clicked_column: str = "clicked"
-    ordered_column: str = "ordered"
-    skipped_column: str = "skipped"
+    path: Path  # CSV, TSV or JSONL, also .gz
+    shown_column: str = "shown"  # how often the product was shown for the query
+    clicked_column: str = "clicked"  # how often it was clicked
+    ordered_column: str = "ordered"  # how often it was ordered
+    skipped_column: str = "skipped"  # how often shown above one that was clicked; may be missing
     options: Annotated[LogOptions, checked] = LogOptions()
 
 
 class Labels(Table):
     """What labels: the teacher in PyTorch (on a GPU the faster), or converted to an ONNX graph."""
 
+    # What labels: ONNX graphs on the CPU in int8 or float32, or PyTorch (for a GPU).
     scorer: Literal["int8", "float32", "pytorch"] = "int8"
 
 
@@ -121,8 +122,8 @@ class Transfer(Table):
     queries: Path | None = None  # more than those of the judgements
     query_column: str = "query"  # of that file
     log: Log | None = None
-    file: Path | None = None
-    seed: NonNegativeInt | None = None
+    file: Path | None = None  # in place of all that: pairs made before, with query and title
+    seed: NonNegativeInt | None = None  # None: the recipe's
     options: Annotated[TransferOptions, checked] = TransferOptions()
 
     @model_validator(mode="after")
@@ -138,13 +139,13 @@ class Transfer(Table):
 class Course(Table):
     """How a second training of a student differs from its first; None: as there."""
 
-    epochs: PositiveInt | None = None
-    patience: PositiveInt | None = None
-    validate_every: PositiveInt | None = None
-    batch_size: PositiveInt | None = None
-    learning_rate: PositiveFloat | None = None
-    encoder_learning_rate: PositiveFloat | None = None
-    warm_up: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    epochs: PositiveInt | None = None  # at most
+    patience: PositiveInt | None = None  # validations without a better AUC
+    validate_every: PositiveInt | None = None  # steps
+    batch_size: PositiveInt | None = None  # pairs of a step
+    learning_rate: PositiveFloat | None = None  # at its peak
+    encoder_learning_rate: PositiveFloat | None = None  # of layers that come from a checkpoint
+    warm_up: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None  # share of all steps
 
     def over(self, options: TrainOptions) -> TrainOptions:
         """Those options, with what is said here in their place."""
@@ -159,7 +160,7 @@ class Course(Table):
 class FineTune(Course):
     """A second stage on judged pairs: soft + hard_weight * hard (ReprBERT eq. 7)."""
 
-    hard_weight: NonNegativeFloat = 0.5
+    hard_weight: NonNegativeFloat = 0.5  # of what people say, beside the teachers' soft labels
 
 
 class Context(Table):
@@ -175,17 +176,18 @@ ObjectiveName = Literal["pointwise", "pairwise", "listwise"]
 class StudentTable(Table):
     """A student: what it is, whose labels of how many pairs it learns, and what comes of it."""
 
-    name: Name
-    like: Name | None = None  # the student above whose keys it has taken, and is compared with
-    kind: str
-    encoder: str | None = None
+    name: Name  # of its folder, its bundle and its line in the report
+    # The student above whose keys it takes, and which it is compared with; its own come first.
+    like: Name | None = None
+    kind: str  # bert2dnn, deepdot, reprbert, siamese, poly, listbert
+    encoder: str | None = None  # where its layers begin, or whose word pieces a bag takes
     labels: tuple[Name, ...] = ()  # of these teachers, or students above; none named: all teachers
     wide: bool = False  # labels of [wide]'s pairs; always those, where a student labels
-    temperature: PositiveFloat = 1.0
+    temperature: PositiveFloat = 1.0  # of the labels: sigmoid(logit / temperature)
     max_pairs: PositiveInt | None = None  # the first so many of them
     behaviour: bool = False  # pairs that the log marks as wanted have target 1
-    objective: ObjectiveName = "pointwise"
-    seed: NonNegativeInt | None = None
+    objective: ObjectiveName = "pointwise"  # with the options of that objective, below
+    seed: NonNegativeInt | None = None  # None: the recipe's
     options: Annotated[TrainOptions, checked] = TrainOptions()
     pointwise: Annotated[Pointwise, checked] = Pointwise()
     pairwise: Annotated[Pairwise, checked] = Pairwise()
@@ -194,8 +196,8 @@ class StudentTable(Table):
     context: Context | None = None
     labels_alone: Course | None = None  # the same student, trained on the judged pairs alone
     publish: bool = True  # false: no bundle, its figures are taken in PyTorch
-    bundle: Name | None = None  # None: <recipe>-<student>
-    int8_product: bool = False
+    bundle: Name | None = None  # its name in the registry; None: RECIPE-STUDENT
+    int8_product: bool = False  # index with the int8 product graph, where it passes the gate
 
     @property
     def descends_on(self) -> Objective:
@@ -211,10 +213,12 @@ class StudentTable(Table):
 class Calibrate(Table):
     """Targets of the sort modes' thresholds, as `winnow calibrate` reads them."""
 
+    # recall=SHARE of the relevant pairs kept, precision=SHARE of the kept pairs relevant, or
+    # keep=SHARE of all pairs.
     default: str = "recall=0.99"
-    sale: str = "recall=0.95"
-    price: str = "recall=0.9"
-    folds: Annotated[int, Field(ge=2)] = 5
+    sale: str = "recall=0.95"  # the same
+    price: str = "recall=0.9"  # the same
+    folds: Annotated[int, Field(ge=2)] = 5  # of queries: what is promised is held out
 
 
 class Publish(Table):
@@ -231,9 +235,9 @@ class Report(Table):
     against: the stack or teacher that ratios are taken to; None: the first stack, else the teacher
     """
 
-    baselines: tuple[Baseline, ...] = ("overlap", "bm25")
+    baselines: tuple[Baseline, ...] = ("overlap", "bm25")  # scorers without a model
     stacks: dict[Name, Annotated[tuple[Name, ...], Field(min_length=2)]] = Field(
         default_factory=dict
     )
     against: Name | None = None
-    resamples: Annotated[int, Field(ge=100)] = RESAMPLES
+    resamples: Annotated[int, Field(ge=100)] = RESAMPLES  # of the queries, for 95 % intervals

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+from distill.descent import Descent
 from distill.errors import TrainingRefused
-from distill.fine_tune import Descent
 from distill.ranges import above_0, above_0_below_1, at_least, from_0_below_1
 from distill.teacher_file import Facts, HeadConfig
 
@@ -23,27 +23,26 @@ class TeachOptions:
         TrainingRefused: a value out of range; the text names it.
     """
 
-    loss: Loss = "pointwise"
+    loss: Loss = "pointwise"  # or a listwise one, over the products of a query
     seed: int = 0
-    epochs: int = 3
+    epochs: int = 3  # the best one is kept
     batch_size: int = 32  # pairs of a step, also where they come as lists
     learning_rate: float = 3e-5  # ReprBERT's; BERT2DNN has 2e-5
     head_learning_rate: float = 1e-4  # of the new layers, which start random
     warm_up: float = 0.1  # share of all steps
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # of AdamW
     layer_decay: float = 1.0  # factor on the rate per layer from the top down
     clip: float = 1.0  # largest norm of a step's gradient
     pair_tokens: int | None = None  # limit of a pair; None: what 99 % of the pairs need
-    pooling: Literal["cls", "mean"] = "cls"
-    head_layers: Literal[1, 2] = 2
-    dropout: float = 0.1
+    pooling: Literal["cls", "mean"] = "cls"  # of the last states: what the head sees
+    head_layers: Literal[1, 2] = 2  # 2: tanh between them
+    dropout: float = 0.1  # in the head
     # Validation counts a pair as relevant from this target on; so does `binary`.
     relevant_from: float = 0.5
     binary: bool = False  # learn labels 0 and 1 in place of graded targets
-    keep_best_by: Measure = "roc_auc"
-    # Listwise losses: products of a list at most, and the grade of target 1 (gain 2^grade - 1).
-    list_size: int = 16
-    top_grade: float = 1.0
+    keep_best_by: Measure = "roc_auc"  # of the validation pairs, after each epoch
+    list_size: int = 16  # listwise losses: products of a list at most
+    top_grade: float = 1.0  # listwise losses: the grade of target 1 (gain 2^grade - 1)
     save_every: int = 200  # steps between two states from which a stopped training goes on
 
     def __post_init__(self) -> None:

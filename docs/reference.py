@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from prometheus_client.metrics import MetricWrapperBase
 
+from docs.recipe_keys import recipe_page
 from docs.tables import Schema, fields, kind, part, shown, table
 from model_store.bundle import MANIFEST_FILE
 from model_store.manifest import Manifest, parse_manifest
@@ -175,6 +176,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "api.md": api_page,
     "bundle.md": bundle_page,
+    "recipe.md": recipe_page,
 }
 
 if __name__ == "__main__":

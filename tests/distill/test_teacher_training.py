@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from distill.cross_encoder import CrossEncoder
+from distill.descent import Descent
 from distill.errors import TrainingRefused
-from distill.fine_tune import Descent, parameter_groups
+from distill.fine_tune import parameter_groups
 from distill.pretrained import load_encoder
 from distill.resume import Epoch
 from distill.stack import stacked_probability

@@ -37,6 +37,16 @@ def test_every_setting_has_its_row_and_says_what_it_is_for(name: str) -> None:
     assert len(row.split("|")[-2].strip()) > 8
 
 
+def test_every_key_of_a_recipe_says_what_it_is_for() -> None:
+    text = (REFERENCE / "recipe.md").read_text("utf-8")
+    keys = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    assert len(keys) > 100
+    assert [cells[0] for cells in keys if len(cells[-1].rstrip(" |")) < 4] == []
+    # Options of each class, keys of tables, and keys that a recipe decides elsewhere.
+    assert {"| `in_blocks`", "| `bm25_share`", "| `hard_weight`"} <= {cells[0] for cells in keys}
+    assert not {"| `device`", "| `options`", "| `start`"} & {cells[0] for cells in keys}
+
+
 def test_no_page_names_this_machine() -> None:
     assert not [path.name for path in REFERENCE.iterdir() if str(ROOT) in path.read_text("utf-8")]
 
