@@ -110,7 +110,7 @@ def teach(
     lexical) takes seconds, and sees letters where the other sees pieces of words: stacked, they are
     better than either. With --encoder it also sees how near the texts are to a sentence encoder,
     which nothing fine-tunes; that takes milliseconds per distinct text. Teachers are stacked by
-    giving all of them to `winnow label` and `winnow train`. Needs the extra `train` (torch).
+    giving the labels of each (`winnow label`) to `winnow train`. Needs the extra `train` (torch).
     """
     from distill.graded_pairs import parse_grades
     from distill.lexical_options import LexicalOptions

@@ -37,6 +37,13 @@ def transfer(
         Path | None,
         typer.Option(help="in place of these: a log with shown, clicked, ordered, skipped"),
     ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="queries that are left out beside those of the rule's valid and test split, such "
+            "as a published test part: .txt, or a table; repeatable"
+        ),
+    ] = None,
     pairs_per_query: Annotated[
         int, typer.Option(help="made for each query, besides its judged ones")
     ] = 20,
@@ -83,21 +90,26 @@ def transfer(
     """Make the set of unlabelled pairs that `winnow label` gives a teacher to label.
 
     From logs by BERT2DNN's rules, or from a catalogue and queries. Queries of the valid and test
-    split are left out. Same inputs, options and seed: same file.
+    split are left out, and those of --held-out. Same inputs, options and seed: same file.
     """
     from distill.transfer_inputs import JudgedFile, QueryFile, read_products
     from distill.transfer_options import LogOptions, TransferOptions
     from evaluation.judgments import ProductFile
+    from evaluation.slices import read_queries
 
     _refuse_other_options(context, logs)
     read = read_products(ProductFile(products, id_column, title_column, encoding))
     bad = f", {read.bad_lines:,} bad lines" if read.bad_lines else ""
     say(f"{products.name}: {len(read):,} products with distinct titles{bad}")
+    kept_apart = frozenset[str]().union(
+        *(read_queries(path, query_column, encoding) for path in held_out or ())
+    )
     if logs is not None:
         figures = _from_logs(
             logs,
             (query_column, id_column, encoding),
             read,
+            kept_apart,
             LogOptions(
                 rule=rule,
                 shown_times=shown_times,
@@ -118,6 +130,7 @@ def transfer(
             QueryFile(queries, query_column, encoding) if queries else None,
             judged,
             read,
+            kept_apart,
             TransferOptions(
                 seed=seed,
                 pairs_per_query=pairs_per_query,
@@ -152,6 +165,7 @@ def _from_queries(
     queries: "QueryFile | None",
     judged: "JudgedFile | None",
     products: "Products",
+    held_out: frozenset[str],
     options: "TransferOptions",
     out: Path,
     *,
@@ -160,9 +174,9 @@ def _from_queries(
     from distill.transfer import estimate_transfer_set, make_transfer_set
     from distill.transfer_inputs import read_queries
 
-    given = read_queries(products, queries, judged)
+    given = read_queries(products, queries, judged, held_out)
     say(
-        f"{len(given.texts):,} queries of the train split; {given.held_out:,} of valid and test "
+        f"{len(given.texts):,} queries of the train split; {given.held_out:,} that are held out "
         "are left out"
     )
     _say_if(given.bad_lines, "bad lines of the query file are left out")
@@ -193,19 +207,27 @@ def _from_logs(
     logs: Path,
     columns: tuple[str, str, str],
     products: "Products",
+    held_out: frozenset[str],
     options: "LogOptions",
     out: Path,
     *,
     dry_run: bool,
 ) -> dict[str, object]:
     from distill.logs import LogFile, filter_log
+    from distill.transfer_inputs import held_out_by_rule
+    from evaluation.judgments import query_key
+
+    def is_held_out(query: str) -> bool:
+        return held_out_by_rule(query) or query_key(query) in held_out
 
     query_column, id_column, encoding = columns
     log = LogFile(logs, query=query_column, product_id=id_column, encoding=encoding)
     with progress_bar() as on_progress:
-        report = filter_log(log, products, options, out, on_progress, dry_run=dry_run)
+        report = filter_log(
+            log, products, options, out, on_progress, is_held_out=is_held_out, dry_run=dry_run
+        )
     counts = report.counts
-    _say_if(counts.held_out, "rows of queries of valid and test are left out")
+    _say_if(counts.held_out, "rows of held-out queries are left out")
     _say_if(counts.unknown_products, "rows of products without a title are left out")
     _say_if(counts.behaviour, "pairs are marked as hard positives")
     _show_pairs(counts.pairs, counts.queries, report.path, report.seconds)

@@ -9,7 +9,7 @@ at a time.
 import csv
 import time
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from distill.errors import TransferRefused
 from distill.transfer_file import Source, TransferPair, check_writable, write_pairs
-from distill.transfer_inputs import Products
+from distill.transfer_inputs import HeldOut, Products, held_out_by_rule
 from distill.transfer_options import LogOptions, OnProgress
-from evaluation.judgments import query_key, split_of
+from evaluation.judgments import query_key
 from evaluation.tables import ENCODING, Row, rows
 from model_store.cwub import token_hash
 
@@ -82,7 +82,7 @@ def filter_log(
     out: Path,
     on_progress: OnProgress,
     *,
-    held_out: Container[str] | None = None,
+    is_held_out: HeldOut = held_out_by_rule,
     dry_run: bool = False,
 ) -> LogReport:
     """Streams the pairs that the rule takes to `out`; a dry run only counts them.
@@ -95,7 +95,7 @@ def filter_log(
         options: the rule.
         out: of the set; must not exist.
         on_progress: told of rows and files.
-        held_out: keys of the queries that are left out; None: what the split rule holds out.
+        is_held_out: which queries are left out.
         dry_run: nothing is written.
 
     Raises:
@@ -108,7 +108,7 @@ def filter_log(
     counts = LogCounts()
     try:
         with TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
-            parts = _lay_out(log, products, options, held_out, Path(folder), counts, on_progress)
+            parts = _lay_out(log, products, options, is_held_out, Path(folder), counts, on_progress)
             pairs = _taken(parts, products, options, counts, on_progress)
             if dry_run:
                 for _ in pairs:
@@ -141,7 +141,7 @@ def _lay_out(
     log: LogFile,
     products: Products,
     options: LogOptions,
-    held_out: Container[str] | None,
+    is_held_out: HeldOut,
     folder: Path,
     counts: LogCounts,
     on_progress: OnProgress,
@@ -160,13 +160,12 @@ def _lay_out(
                 on_progress("log", counts.rows, None)
             query, events = row.text(log.query), _events(row, log, options)
             position = products.position_of(row.text(log.product_id))
-            key = query_key(query)
-            if split_of(query) != "train" if held_out is None else key in held_out:
+            if is_held_out(query):
                 counts.held_out += 1
             elif position is None:
                 counts.unknown_products += 1
             else:
-                part = token_hash(key) * number >> 64
+                part = token_hash(query_key(query)) * number >> 64
                 parts[part].writerow((query, position, *events))
     on_progress("log", counts.rows, counts.rows)
     return paths

@@ -13,7 +13,14 @@ import numpy as np
 
 from distill.data_table import Data
 from distill.errors import RecipeRefused, TransferRefused
-from distill.transfer_inputs import Products, Queries, QueryFile, loose_key, read_products
+from distill.transfer_inputs import (
+    Products,
+    Queries,
+    QueryFile,
+    held_out_by_rule,
+    loose_key,
+    read_products,
+)
 from distill.transfer_inputs import read_queries as read_query_file
 from evaluation.judgments import (
     JudgmentColumns,
@@ -98,6 +105,12 @@ class RecipeData:
         """Keys of the queries of valid and test."""
         queries = (*self.splits["valid"].queries, *self.splits["test"].queries)
         return frozenset(map(query_key, queries))
+
+    def is_held_out(self, query: str) -> bool:
+        """Whether a query belongs to valid or test: by their files, else by the split rule."""
+        if self.data.judgments is not None:
+            return held_out_by_rule(query)
+        return query_key(query) in self.held_out
 
     @property
     def texts(self) -> list[str]:

@@ -3,7 +3,7 @@
 Products are told apart by title, since that is all a student sees of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,13 +67,23 @@ class Products:
         return self._by_id.get(product_id)
 
 
+HeldOut = Callable[[str], bool]
+"""Whether a query is kept apart, so that nothing may be learned from its pairs."""
+
+
+def held_out_by_rule(query: str) -> bool:
+    """What the split rule calls valid or test."""
+    return split_of(query) != "train"
+
+
 @dataclass
 class Queries:
-    """Queries of the train split, each once, with the products judged for it.
+    """Queries to make pairs of, each once, with the products judged for it.
 
     judged: positions of the judged products, by the query's key
     known: keys of all queries that were read, held out or not
-    held_out: how many of them belong to valid or test
+    is_held_out: which are left out
+    held_out: how many of them are
     held_out_words: what `loose_key` makes of those
     """
 
@@ -82,13 +92,14 @@ class Queries:
     known: set[str] = field(default_factory=set)
     bad_lines: int = 0
     unknown_products: int = 0  # judged, but without a title
+    is_held_out: HeldOut = held_out_by_rule
     held_out: int = 0
     held_out_words: set[str] = field(default_factory=set)
 
     def add(self, query: str) -> bool:
         """Takes a query unless it is known or held out; whether its pairs may be used."""
         key = query_key(query)
-        usable = split_of(query) == "train"
+        usable = not self.is_held_out(query)
         if key not in self.known:
             self.known.add(key)
             if usable:
@@ -129,16 +140,30 @@ def read_products(file: ProductFile) -> Products:
 
 
 def read_queries(
-    products: Products, queries: QueryFile | None, judged: JudgedFile | None
+    products: Products,
+    queries: QueryFile | None,
+    judged: JudgedFile | None,
+    held_out: Collection[str] = frozenset(),
 ) -> Queries:
     """Queries of both files; judged products join `products` where they are not among them.
+
+    Args:
+        products: the catalogue.
+        queries: a file of queries.
+        judged: a file of judged pairs.
+        held_out: keys of queries that are left out beside those of the rule, and that no query
+            made later may be like.
 
     Raises:
         CatalogueError: the query file can't be read. A bad line costs itself and is counted.
         InputFileError: the judgement file can't be read; the text names the line.
         TransferRefused: there were queries, but none of the train split.
     """
-    found = Queries()
+    found = Queries(
+        is_held_out=lambda query: held_out_by_rule(query) or query_key(query) in held_out
+    )
+    for key in held_out:
+        found.add(key)
     if judged is not None:
         for row in rows(judged.path, judged.encoding):
             _add_judged(found, products, row, judged)

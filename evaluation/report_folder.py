@@ -19,7 +19,10 @@ from evaluation.errors import EvaluationError, LibraryMissing
 JSON_FILE = "report.json"
 MARKDOWN_FILE = "report.md"
 
-_PACKAGES = ("winnow-relevance", "numpy", "onnxruntime", "torch", "transformers")
+_PACKAGES = (
+    *("winnow-relevance", "numpy", "onnxruntime", "torch", "transformers", "tokenizers"),
+    *("lightgbm", "scikit-learn", "rapidfuzz", "bm25s"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

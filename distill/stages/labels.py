@@ -75,9 +75,9 @@ def _from_log(run: RecipeRun, log: Log, out: Path, on_progress: OnProgress) -> N
         skipped=log.skipped_column,
         encoding=data.encoding,
     )
-    # Where valid and test are files, these decide and not the rule.
-    held_out = None if data.judgments is not None else run.data.held_out
-    filter_log(file, run.data.products, log.options, out, on_progress, held_out=held_out)
+    filter_log(
+        file, run.data.products, log.options, out, on_progress, is_held_out=run.data.is_held_out
+    )
 
 
 def _queries(transfer: Path) -> Iterator[str]:

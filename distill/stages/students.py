@@ -49,6 +49,7 @@ def fine_tune_stage(run: RecipeRun, table: StudentTable) -> Stage:
         warm_up=first.warm_up,
         schedule=first.schedule,
         save_minutes=first.save_minutes,
+        device=first.device,
         start=run.at("students", table.name),
         objective=Pointwise(
             hard_weight=table.fine_tune.hard_weight,

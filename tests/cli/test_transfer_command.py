@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from distill.transfer_inputs import loose_key
 from evaluation.judgments import split_of
 from evaluation.tables import rows
 from loadtest.catalogue import products, queries
@@ -41,7 +42,7 @@ def test_a_set_is_written_counted_and_refused_a_second_time(
     assert sum(report["pairs"].values()) == len(found) > 500
     assert report["pairs"] == json.loads(dry.stdout)["pairs"]
     assert {split_of(str(row["query"])) for row in found} == {"train"}
-    assert "of valid and test are left out" in ran.stderr
+    assert "that are held out are left out" in ran.stderr
     again = winnow(*arguments)
     assert again.returncode == 1
     assert "error: " in again.stderr
@@ -64,6 +65,31 @@ def test_a_set_from_logs(inputs: list[str], tmp_path: Path) -> None:
     assert json.loads(ran.stdout)["pairs"] == {"ordered": 1, "shown": 1}
     found = [(row.text("source"), row.fields["behaviour"]) for row in rows(out)]
     assert sorted(found) == [("ordered", "1"), ("shown", "")]
+
+
+def test_queries_of_a_split_of_ones_own_are_held_out_too(inputs: list[str], tmp_path: Path) -> None:
+    """Neither they nor what is made of their words is in a set, of queries or of a log."""
+    of_rule = [query for query in queries(40, 7) if split_of(query) == "train"]
+    kept_apart, rest = of_rule[:10], of_rule[10:]
+    (tmp_path / "test.csv").write_text(
+        "query,sku,relevance\n" + "".join(f"{query.upper()},p0000001,1\n" for query in kept_apart)
+    )
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "query,sku,shown,clicked,ordered\n"
+        + "".join(f"{query},p0000001,9,2,1\n" for query in of_rule)
+    )
+    for name, options in (
+        ("made.csv", [*inputs, "--rewrites", "2", "--pseudo-queries", "200"]),
+        ("logged.csv", [*inputs[:6], "--logs", str(log)]),
+    ):
+        out = tmp_path / name
+        held_out = str(tmp_path / "test.csv")
+        ran = winnow("transfer", *options, "--held-out", held_out, "--out", str(out))
+        assert ran.returncode == 0, ran.stderr
+        taken = {loose_key(row.text("query")) for row in rows(out)}
+        assert not taken & {loose_key(query) for query in kept_apart}
+        assert {loose_key(query) for query in rest} <= taken
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.errors import RecipeRefused, TransferRefused
+from distill.errors import RecipeRefused, TeacherRefused, TransferRefused
 from distill.labels import PairsFile
 from distill.pipeline import follow, plan
 from distill.recipe_file import read_recipe
@@ -57,11 +57,11 @@ class Shop:
     def bundles(self) -> Path:
         return self.folder / "bundles"
 
-    def run(self) -> RecipeRun:
-        return RecipeRun(read_recipe(self.recipe), self.work, self.bundles, device="cpu")
+    def run(self, device: str = "cpu") -> RecipeRun:
+        return RecipeRun(read_recipe(self.recipe), self.work, self.bundles, device=device)
 
-    def follow(self, *until: str) -> dict[str, Taken]:
-        return {each.stage.title: each for each in follow(self.run(), until, Silent())}
+    def follow(self, *until: str, device: str = "cpu") -> dict[str, Taken]:
+        return {each.stage.title: each for each in follow(self.run(device), until, Silent())}
 
     def edited(self, before: str, after: str) -> "Shop":
         """The same shop with another recipe."""
@@ -233,6 +233,21 @@ def test_a_changed_option_takes_its_stage_and_those_after_it(done: Shop) -> None
         "student:bag-warm": "temperature was 2.0, is 3.0",
         "report:tiny": "students/bag-warm changed",
     }
+
+
+@pytest.mark.parametrize(
+    ("stage", "made"),
+    [
+        ("teacher:cross", "teachers/cross"),
+        ("student:bag", "students/bag"),
+        ("fine-tune:repr", "fine-tuned/repr"),
+        ("labels-alone:bag", "labels-alone/bag"),
+    ],
+)
+def test_every_training_runs_on_the_device_that_is_named(done: Shop, stage: str, made: str) -> None:
+    shutil.rmtree(done.work / made)
+    with pytest.raises(TeacherRefused, match="device 'nowhere'"):
+        done.follow(stage, device="nowhere")
 
 
 def test_a_published_version_is_never_overwritten(done: Shop) -> None:
