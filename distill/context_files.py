@@ -25,9 +25,12 @@ from distill.graph import Graph
 from evaluation.tables import Row, rows
 from export.pairs import PairColumns, Pairs
 from indexing.catalogue import Catalogue, Entry
+from indexing.catalogue import Row as CatalogueRow
 
 OnProgress = Callable[[str, int, int | None], None]  # phase, done, total
 
+CATALOGUE_FILE = "catalogue.csv"
+QUERIES_FILE = "queries.csv"
 _KNOWN = ("query_known", "product_known")
 _CHUNK = 4096  # rows at a time
 
@@ -93,9 +96,9 @@ def write_context(
             target = staging / "evaluate" / name
             written.append(_copy_table(graph, path, inputs.columns, target, on_progress))
         if inputs.catalogue is not None:
-            target = staging / "catalogue.csv"
-            written.append(_write_catalogue(graph, inputs.catalogue, target, on_progress))
-        written.append(_write_queries(graph, inputs.queries, staging / "queries.csv"))
+            target = staging / CATALOGUE_FILE
+            written.append(write_catalogue(graph, inputs.catalogue.rows(), target, on_progress))
+        written.append(write_queries(graph, inputs.queries, staging / QUERIES_FILE))
         facts: dict[str, object] = {
             "graph": asdict(graph.options),
             "training": asdict(training),
@@ -175,13 +178,14 @@ def _pairs_of(chunk: Sequence[Row], columns: PairColumns) -> Pairs:
     return Pairs("", "", queries, titles, np.zeros(len(chunk), dtype=np.float32))
 
 
-def _write_catalogue(
-    graph: Graph, catalogue: Catalogue, path: Path, on_progress: OnProgress
+def write_catalogue(
+    graph: Graph, products: Iterable[CatalogueRow], path: Path, on_progress: OnProgress
 ) -> Written:
+    """Products with the titles to index: id, and title with its neighbours."""
     count = {"rows": 0, "known": 0, "bad": 0}
 
     def lines() -> Iterator[Sequence[object]]:
-        for row in catalogue.rows():
+        for row in products:
             if not isinstance(row, Entry):
                 count["bad"] += 1
                 continue
@@ -193,10 +197,10 @@ def _write_catalogue(
                 on_progress("catalogue", count["rows"], None)
 
     _write(path, ("product_id", "title"), lines())
-    return Written(path.name, count["rows"], 0, count["known"], 0, count["bad"])
+    return Written(CATALOGUE_FILE, count["rows"], 0, count["known"], 0, count["bad"])
 
 
-def _write_queries(graph: Graph, queries: Catalogue | None, path: Path) -> Written:
+def write_queries(graph: Graph, queries: Catalogue | None, path: Path) -> Written:
     """The queries given, or all spellings that the graph has of its own."""
     bad = 0
     if queries is None:
@@ -208,7 +212,7 @@ def _write_queries(graph: Graph, queries: Catalogue | None, path: Path) -> Writt
     nodes = graph.queries.find(texts).tolist()
     lines = ((text, graph.query_text(text, node)) for text, node in zip(texts, nodes, strict=True))
     _write(path, ("query", "text"), lines)
-    return Written(path.name, len(texts), sum(node >= 0 for node in nodes), 0, 0, bad)
+    return Written(QUERIES_FILE, len(texts), sum(node >= 0 for node in nodes), 0, 0, bad)
 
 
 def _write(path: Path, header: Sequence[str], *parts: Iterable[Sequence[object]]) -> None:

@@ -1,7 +1,8 @@
 """A recipe followed: its stages in their order, each taken where it has to be. Start reading here.
 
     data -> encoder -> pretrain -> shorten -> teacher -> convert -> transfer -> wide -> labels
-    -> student -> fine-tune -> labels-alone -> export -> calibrate -> publish -> judge -> report
+    -> student -> fine-tune -> labels-alone -> export -> calibrate -> publish -> context -> judge
+    -> report
 
 What a stage is made from decides whether it is taken again (stages/stage.py); what teaching,
 labelling and training do when they were stopped in the middle is theirs to say.
@@ -15,6 +16,7 @@ from typing import Protocol, get_args
 from distill.errors import RecipeRefused, TrainingRefused
 from distill.recipe_tables import StudentTable
 from distill.stages.bundles import calibrate_stage, export_stage, publish_stage
+from distill.stages.context import context_stage
 from distill.stages.labels import labels_stage, transfer_stage
 from distill.stages.lexical import lexical_stage
 from distill.stages.report import report_stage
@@ -173,6 +175,8 @@ def _stages(run: RecipeRun) -> Iterator[Stage]:
             yield export_stage(run, student)
             yield calibrate_stage(run, student)
             yield publish_stage(run, student)
+            if student.context is not None:
+                yield context_stage(run, student)
     yield report_stage(run)
 
 

@@ -5,7 +5,7 @@ not in an encoder's texts. `check_unseen` holds that on what was read, whoever m
 """
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from evaluation.judgments import (
     read_judgments,
 )
 from export.pairs import PairColumns
+from indexing.catalogue import Entry, Row, open_catalogue
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
@@ -99,6 +100,24 @@ class RecipeData:
             for product_id, title in zip(judged.product_ids, judged.titles, strict=True):
                 products.add(product_id, title)
         return products
+
+    def catalogue(self) -> Iterator[Row]:
+        """Products to index: those of the product file, else the judged ones, each once."""
+        data = self.data
+        if "products" in self.files:
+            file = open_catalogue(
+                self.files["products"],
+                encoding=data.encoding,
+                id_column=data.id_column,
+                title_column=data.title_column,
+            )
+            yield from file.rows()
+            return
+        titles: dict[str, str] = {}
+        for judged in self.splits.values():
+            titles |= dict(zip(judged.product_ids, judged.titles, strict=True))
+        for number, (product_id, title) in enumerate(titles.items(), start=1):
+            yield Entry(number, product_id, title)
 
     @cached_property
     def held_out(self) -> frozenset[str]:

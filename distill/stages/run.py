@@ -8,6 +8,7 @@ labels-judged/<teacher or student>/     of the judged training pairs
 students/<name>/ fine-tuned/<name>/ labels-alone/<name>/        checkpoints
 exported/ calibrated/           registries of bundles that nobody serves yet
 published/<student>.json        which version of the real registry came of a student
+context/<student>/{catalogue,queries}.csv       what is indexed for a student in context
 test/<teacher>.npy              logits of the test pairs
 report-<recipe>/
 """

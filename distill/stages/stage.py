@@ -44,6 +44,7 @@ Kind = Literal[
     "export",
     "calibrate",
     "publish",
+    "context",
     "judge",
     "report",
 ]

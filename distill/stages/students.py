@@ -92,7 +92,7 @@ def _training_stage(
         validation = in_context(run, table, read_pairs(run.judged("valid"), LABELS))
         if table.context is not None:
             training = TrainingContext(dropout=table.context.dropout, seed=options.seed)
-            pairs = pairs_in_context(_graph(run, table), pairs, training).pairs
+            pairs = pairs_in_context(graph_of(run, table), pairs, training).pairs
         train(table.kind, pairs, validation, out, options, _Steps(on_progress))
 
     inputs = {"the pairs": source.path, "validation judgements": run.judged("valid")}
@@ -128,7 +128,7 @@ def in_context(run: RecipeRun, table: StudentTable, pairs: Pairs) -> Pairs:
     """Pairs with the texts that the student is evaluated on: their own, unless it has a context."""
     if table.context is None:
         return pairs
-    return pairs_in_context(_graph(run, table), pairs, None).pairs
+    return pairs_in_context(graph_of(run, table), pairs, None).pairs
 
 
 def context_inputs(run: RecipeRun, table: StudentTable) -> dict[str, Path]:
@@ -140,7 +140,7 @@ def context_inputs(run: RecipeRun, table: StudentTable) -> dict[str, Path]:
     return graph | {f"the graph's labels of {each.name}": each for each in source.labels}
 
 
-def _graph(run: RecipeRun, table: StudentTable) -> Graph:
+def graph_of(run: RecipeRun, table: StudentTable) -> Graph:
     """Of queries that people typed: a made one nearly is the query it was made from."""
     if table.context is None:
         raise ValueError(f"student {table.name!r} has no context")

@@ -1,0 +1,179 @@
+"""Stages and students that the small recipe of test_distill.py has not, each taken once."""
+
+import json
+
+import pytest
+
+from distill.context_files import CATALOGUE_FILE, QUERIES_FILE
+from distill.pipeline import follow
+from distill.recipe_data import LABELS
+from distill.recipe_file import read_recipe
+from distill.stages.run import RecipeRun
+from distill.stages.stage import Taken
+from distill.stages.students import graph_of, in_context
+from evaluation.judgments import split_of
+from evaluation.tables import rows
+from export.checkpoint import load_checkpoint
+from export.pairs import read_pairs
+from model_store.bundle import open_bundle
+from tests.distill.test_distill import Silent
+from tests.distill.tiny_recipe import write_tiny
+
+RECIPE = """
+name = "kinds"
+
+[data]
+judgments = "judgments.csv"
+products = "products.csv"
+relevant_from = 2.0
+least_grade = 0.0
+most_grade = 3.0
+
+[[encoder]]
+name = "small"
+layers = 2
+width = 32
+heads = 2
+feed_forward = 64
+positions = 64
+vocabulary = 200
+
+[[pretrain]]
+name = "small"
+encoder = "new:small"
+epochs = 1
+
+[[shorten]]
+name = "short"
+encoder = "pretrained:small"
+layers = 1
+epochs = 1
+
+[[teacher]]
+name = "words"
+architecture = "lexical"
+models = 1
+rounds = 60
+
+[[teacher]]
+name = "lists"
+encoder = "pretrained:small"
+loss = "listnet"
+epochs = 1
+learning_rate = 2e-3
+head_learning_rate = 2e-3
+
+[transfer]
+pairs_per_query = 12
+pseudo_queries = 200
+
+[labels]
+scorer = "pytorch"
+
+[[student]]
+name = "siamese"
+kind = "siamese"
+encoder = "shortened:short"
+labels = ["words"]
+layers = 1
+epochs = 1
+encoder_learning_rate = 1e-3
+publish = false
+
+[[student]]
+name = "poly"
+like = "siamese"
+kind = "poly"
+codes = 2
+
+[[student]]
+name = "listbert"
+like = "siamese"
+kind = "listbert"
+labels = ["lists"]
+objective = "listwise"
+list_size = 8
+pointwise_weight = 0.5
+
+[[student]]
+name = "drfc"
+kind = "bert2dnn"
+labels = ["words"]
+objective = "pairwise"
+epochs = 1
+fine_tune = { epochs = 1, hard_weight = 1.0 }
+publish = false
+
+[[student]]
+name = "neighbours"
+kind = "bert2dnn"
+labels = ["words"]
+epochs = 3
+learning_rate = 3e-3
+context = { keep_from = 0.4, neighbours = 2, words = 4 }
+
+[report]
+resamples = 100
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RecipeRun, dict[str, Taken]]:
+    folder = tmp_path_factory.mktemp("kinds")
+    recipe = write_tiny(folder, RECIPE)
+    run = RecipeRun(read_recipe(recipe), folder / "work", folder / "bundles", device="cpu")
+    return run, {each.stage.title: each for each in follow(run, (), Silent())}
+
+
+def test_every_stage_is_taken(made: tuple[RecipeRun, dict[str, Taken]]) -> None:
+    assert all(each.why == "new" for each in made[1].values())
+    assert {"pretrain:small", "shorten:short", "fine-tune:drfc", "context:neighbours"} <= {*made[1]}
+    report = json.loads((made[0].at("report-kinds") / "report.json").read_text(encoding="utf-8"))
+    assert {each["scorer"] for each in report["scorers"]} >= {
+        *("words", "lists", "siamese", "poly", "listbert", "drfc", "neighbours")
+    }
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "objective"),
+    [
+        ("students/siamese", "siamese", "Pointwise"),
+        ("students/poly", "poly", "Pointwise"),
+        ("students/listbert", "listbert", "Listwise"),
+        ("students/drfc", "bert2dnn", "Pairwise"),
+        ("fine-tuned/drfc", "bert2dnn", "Pointwise"),
+    ],
+)
+def test_students_are_what_the_recipe_says(
+    made: tuple[RecipeRun, dict[str, Taken]], folder: str, kind: str, objective: str
+) -> None:
+    checkpoint = load_checkpoint(made[0].work / folder)
+    assert checkpoint.student.kind == kind
+    assert checkpoint.training["objective"] == objective.lower()
+
+
+def test_what_is_indexed_for_a_student_in_context_is_what_it_was_measured_on(
+    made: tuple[RecipeRun, dict[str, Taken]],
+) -> None:
+    run, _ = made
+    table = run.recipe.student[-1]
+    manifest = open_bundle(run.bundles / "kinds-neighbours" / "1").manifest
+    assert manifest.training["context.neighbours"] == 2
+    titles = {row.text("product_id"): row.text("title") for row in rows(run.data.files["products"])}
+    catalogue = {
+        row.text("product_id"): row.text("title")
+        for row in rows(run.at("context", "neighbours", CATALOGUE_FILE))
+    }
+    assert catalogue.keys() == titles.keys()
+    shown = {titles[product_id]: text for product_id, text in catalogue.items()}
+    judged = read_pairs(run.judged("test"), LABELS)
+    measured = in_context(run, table, judged)
+    assert measured.titles == [shown[title] for title in judged.titles]
+    assert measured.titles != judged.titles
+    queries = {
+        row.text("query"): row.text("text")
+        for row in rows(run.at("context", "neighbours", QUERIES_FILE))
+    }
+    assert {split_of(query) for query in queries} == {"train"}
+    assert set(queries) == set(graph_of(run, table).query_spellings)
+    assert any(text.startswith(f"{query} [SEP] ") for query, text in queries.items())
