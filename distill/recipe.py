@@ -80,6 +80,12 @@ class Recipe(Table):
                     f"student {student.name!r}: wide: expected a table [wide], which says what "
                     f"pairs those are, got none"
                 )
+            if student.behaviour and not self._marks_behaviour(student):
+                raise ValueError(
+                    f"student {student.name!r}: behaviour: expected a log that marks what was "
+                    'wanted ([transfer.log] with behaviour = "ordered" or "clicked"), or a file '
+                    "with that column, got pairs without such marks"
+                )
             if student.context is None:  # one in context reads other texts than labels are of
                 above.append(student.name)
         self._check_encoders()
@@ -88,6 +94,13 @@ class Recipe(Table):
         if twice := sorted({name for name in bundles if bundles.count(name) > 1}):
             raise ValueError(f"student: bundle: expected distinct names, got {twice[0]!r} twice")
         return self
+
+    def _marks_behaviour(self, student: StudentTable) -> bool:
+        wide = self.wide if self.wide is not None and self.learns_widely(student) else None
+        transfer = wide or self.transfer
+        if transfer.log is not None:
+            return transfer.log.options.behaviour != "none"
+        return transfer.file is not None  # whose columns are not known here
 
     def _check_encoders(self) -> None:
         """An encoder that a recipe makes is made before it is used."""

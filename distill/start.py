@@ -90,6 +90,13 @@ def check_options(kind: str, options: TrainOptions) -> None:
                 f"student {kind} takes no {option.name}: leave it out, or train one of "
                 f"{', '.join(takers)}"
             )
+    for name in ("minimum_frequency", "maximum_vocabulary"):
+        if options.tokenizer == "wordpiece" and getattr(options, name) != getattr(
+            TrainOptions, name
+        ):
+            raise TrainingRefused(
+                f"{name}: the vocabulary of tokenizer wordpiece is what it is: leave it out"
+            )
 
 
 def _start_bag(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) -> Start:
@@ -101,11 +108,6 @@ def _start_bag(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) -> 
                 "tokenizer wordpiece: expected as encoder the folder of a BERT-type checkpoint, "
                 "whose tokenizer.json is taken, got none"
             )
-        for name in ("minimum_frequency", "maximum_vocabulary"):
-            if getattr(options, name) != getattr(TrainOptions, name):
-                raise TrainingRefused(
-                    f"{name}: the vocabulary of tokenizer wordpiece is what it is: leave it out"
-                )
         pieces = copy_wordpieces(options.encoder, folder)
         spec = wordpiece_spec(MOST_TOKENS, pairs, options, folder)
         size, not_counted = pieces.size, pieces.no_words

@@ -5,6 +5,8 @@ that is served from, under a version that nobody has had.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from distill.stages.stage import Result, Stage, path_sha256
 from distill.stages.students import context_inputs, in_context
 from distill.transfer_options import OnProgress
 from evaluation.bundle_scale import publish_scale, write_scale_report
+from evaluation.errors import NoCleanSeparation
 from evaluation.judgments import Judgments
 from evaluation.operating_points import FitOptions, fit_scale
 from evaluation.quality import offline_metrics, quality
@@ -47,12 +50,9 @@ def export_stage(run: RecipeRun, table: StudentTable) -> Stage:
             return
         pairs = in_context(run, table, read_pairs(run.judged("valid"), LABELS))
         on_progress("graphs", 0, 1)
-        export_bundle(
-            load_checkpoint(run.checkpoint(table)),
-            pairs,
-            root,
-            Publication(name=name, version=_VERSION, int8_product=table.int8_product),
-        )
+        publication = Publication(name=name, version=_VERSION, int8_product=table.int8_product)
+        with _said_how_to_go_on(table):
+            export_bundle(load_checkpoint(run.checkpoint(table)), pairs, root, publication)
         on_progress("graphs", 1, 1)
 
     def result() -> Result:
@@ -88,7 +88,8 @@ def calibrate_stage(run: RecipeRun, table: StudentTable) -> Stage:
         student = OnnxStudent.load(exported, threads=run.threads)
         valid = run.data.splits["valid"]
         raw = student_scores(run, table, student, valid, on_progress)
-        fit = fit_scale(valid, raw, student.manifest.calibration, options)
+        with _said_how_to_go_on(table):
+            fit = fit_scale(valid, raw, student.manifest.calibration, options)
         provenance = run.provenance(f"Calibration of {name}", "valid", options.seed)
         write_scale_report(report, valid, raw, fit, provenance)
         publish_scale(exported, root, fit, provenance.data, _VERSION)
@@ -169,6 +170,18 @@ def publish_stage(run: RecipeRun, table: StudentTable) -> Stage:
         result=result,
         leaves=[record],
     )
+
+
+@contextmanager
+def _said_how_to_go_on(table: StudentTable) -> Iterator[None]:
+    """A student that can't be served costs the others and the report nothing but a key."""
+    try:
+        yield
+    except NoCleanSeparation as error:
+        raise NoCleanSeparation(
+            f"student {table.name!r}: {error}. Other targets in [calibrate] may be reached; with "
+            "`publish = false` it is left out, and the others and the report go on from here"
+        ) from error
 
 
 def published_folder(run: RecipeRun, table: StudentTable) -> Path:

@@ -20,6 +20,7 @@ from distill.pipeline import follow, plan
 from distill.recipe_file import read_recipe
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Stage, Taken, path_sha256
+from evaluation.errors import NoCleanSeparation
 from evaluation.judgments import split_of
 from evaluation.tables import rows
 from export.checkpoint import load_checkpoint
@@ -263,6 +264,19 @@ def test_a_published_version_is_never_overwritten(done: Shop) -> None:
     one, two = (open_bundle(done.bundles / "tiny-bag" / each).manifest for each in "12")
     assert one.vector_fingerprint == two.vector_fingerprint
     assert one.thresholds.price < two.thresholds.price
+
+
+def test_a_student_that_misses_its_target_is_named_and_the_others_go_on_without_it(
+    done: Shop,
+) -> None:
+    out_of_reach = '[calibrate]\nprice = "precision=0.999"\n[report]'
+    done.edited("[report]", out_of_reach)
+    with pytest.raises(NoCleanSeparation, match=r"student 'bag': .*sort mode price.*publish = fal"):
+        done.follow()
+    for name in STUDENTS:
+        done.edited(f'name = "{name}"\n', f'name = "{name}"\npublish = false\n')
+    taken = done.follow()
+    assert [title for title, each in taken.items() if each.why is not None] == ["report:tiny"]
 
 
 def test_the_same_bundle_is_not_published_twice(done: Shop) -> None:

@@ -187,6 +187,14 @@ WRONG = {
         SMALL + "wide = true",
         r"student 'bag': wide: expected a table \[wide\], .* got none",
     ),
+    "behaviour of pairs that nobody has seen": (
+        SMALL + "behaviour = true",
+        r"student 'bag': behaviour: expected a log that marks what was wanted",
+    ),
+    "behaviour of a log that is not looked for": (
+        SMALL + 'behaviour = true\n[transfer.log]\npath = "log.csv"',
+        r"student 'bag': behaviour: expected a log that marks what was wanted",
+    ),
     "a stack of strangers": (
         SMALL + '[report.stacks]\nboth = ["minilm", "bert"]',
         r"report: stacks: both: expected teachers of this recipe \(minilm\), got 'bert'",
