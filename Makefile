@@ -152,8 +152,10 @@ $(SERVING): .venv/test .venv-triton/all system
 .venv-ray/all: pyproject.toml constraints.txt $(NATIVE) | $(UV)
 	@echo "Installing into .venv-ray (with Ray, no torch) ..."
 	@$(ENVIRONMENT) .venv-ray
-	@# The tests ask Ray for the processes of its workers, which takes its extra `default`.
-	@$(INSTALL) $(PINNED) --python .venv-ray $(COMPILED) -e '.[ray,test]' 'ray[default]'
+	@# The tests ask Ray for the processes of its workers, which takes its extra `default`, and
+	@# label with a lexical teacher.
+	@$(INSTALL) $(PINNED) --python .venv-ray $(COMPILED) -e '.[ray,test]' 'ray[default]' \
+	  lightgbm scikit-learn rapidfuzz
 	@touch $@
 
 test-ray: .venv-ray/all

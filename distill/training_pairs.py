@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from distill.errors import TrainingRefused
 from distill.labels import PairsFile, read_labels_file, read_soft_pairs
+from distill.teacher_file import Facts
 from evaluation.tables import rows
-from export.checkpoint import Facts
 from export.pairs import PairColumns, Pairs, read_pairs, target_of
 
 

@@ -10,8 +10,8 @@ _NO_RAY = "needs Ray, which has an environment of its own: make test-ray"
 
 
 @pytest.fixture(scope="session")
-def two_workers() -> Iterator[None]:
-    """This process is connected to the cluster while the tests run."""
+def two_workers() -> Iterator[str]:
+    """The cluster's address; this process is connected to it while the tests run."""
     ray = pytest.importorskip("ray", reason=_NO_RAY)
     testing = pytest.importorskip("ray.cluster_utils", reason=_NO_RAY)
     cluster = testing.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -19,7 +19,7 @@ def two_workers() -> Iterator[None]:
         for _ in range(2):
             cluster.add_node(num_cpus=1)
         ray.init(cluster.address, log_to_driver=False)
-        yield
+        yield cluster.address
     finally:
         ray.shutdown()
         cluster.shutdown()
