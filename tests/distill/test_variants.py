@@ -38,6 +38,7 @@ def test_a_curve_stands_where_the_pairs_and_words_were_not_where_they_were_asked
         {**first, "name": "few", "like": "all", "max_pairs": 1_000},
         {**first, "name": "many", "like": "all", "max_pairs": 30_000},
         {**first, "name": "words", "like": "all", "options": few_words},
+        {**first, "name": "others-words", "like": "all", "encoder": "package:other"},
     )
     recipe = Recipe.model_validate(
         {
@@ -53,6 +54,7 @@ def test_a_curve_stands_where_the_pairs_and_words_were_not_where_they_were_asked
         "many": {"pairs": 9_000, "vocabulary": 400},
         # After a second stage the facts of the first one are told as those of its start.
         "words": {"start.pairs": 9_000, "pairs": 70, "start.vocabulary": 50, "vocabulary": 7},
+        "others-words": {"pairs": 9_000, "vocabulary": 300},  # differs in its encoder alone
     }
     drawn_by = Resampling(["query"], resamples=100)
     auc = {name: Sampled(0.7, np.full(100, 0.7), drawn_by) for name in (*facts, "t")}
