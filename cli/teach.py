@@ -29,7 +29,7 @@ Loss = Literal["pointwise", "ranknet", "listnet", "listmle", "approxndcg"]
 _OF_CROSS_ENCODER = (
     *("loss", "epochs", "batch_size", "learning_rate", "head_learning_rate", "warm_up"),
     *("weight_decay", "layer_decay", "clip", "pair_tokens", "pooling", "head_layers", "dropout"),
-    *("keep_best_by", "list_size", "top_grade", "save_every", "device"),
+    *("keep_best_by", "list_size", "top_grade", "rank_temperature", "save_every", "device"),
 )
 _OF_LEXICAL = ("products", "models", "rounds", "threads")
 
@@ -85,6 +85,9 @@ def teach(
     top_grade: Annotated[
         float, typer.Option(help="listwise and nDCG: the grade of target 1, gain 2^grade - 1")
     ] = 1.0,
+    rank_temperature: Annotated[
+        float, typer.Option(help="approxndcg: of the sigmoids that stand for a rank")
+    ] = 0.1,
     save_every: SaveEvery = 200,
     device: Device = None,
     products: Annotated[
@@ -161,6 +164,7 @@ def teach(
         keep_best_by=keep_best_by,
         list_size=list_size,
         top_grade=top_grade,
+        rank_temperature=rank_temperature,
         save_every=save_every,
     )
     learn, check = _pairs(pairs, validation, columns, scale, encoding)

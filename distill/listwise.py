@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-APPROX_NDCG_TEMPERATURE = 0.1  # TF-Ranking's default
+RANK_TEMPERATURE = 0.1  # of approxNDCG: TF-Ranking's default
 
 _OUT = torch.finfo(torch.float32).min / 2  # a padded place's score; a difference stays finite
 
@@ -54,7 +54,7 @@ def listmle(scores: Tensor, grades: Tensor, mask: Tensor, tie_break: Tensor) -> 
 
 
 def approx_ndcg(
-    scores: Tensor, grades: Tensor, mask: Tensor, temperature: float = APPROX_NDCG_TEMPERATURE
+    scores: Tensor, grades: Tensor, mask: Tensor, temperature: float = RANK_TEMPERATURE
 ) -> Tensor:
     """-(1 / maxDCG) sum_i (2^{y_i} - 1) / log2(1 + rank_i), Qin, Liu & Li (2010).
 

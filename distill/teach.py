@@ -8,6 +8,7 @@ kept in the teacher: soft labels of either kind then mean the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.nn import functional
 from distill.cross_encoder import CrossEncoder
 from distill.errors import TrainingRefused
 from distill.fine_tune import Material, OnProgress, run_epochs, seeded
-from distill.listwise import LISTWISE, mean_over_lists
+from distill.listwise import LISTWISE, approx_ndcg, mean_over_lists
 from distill.pair_tokens import PairRows, PairTokenizer, covering_limit
 from distill.pretrained import (
     check_vocabulary,
@@ -175,6 +176,8 @@ class _Lists:
         self._lists, self._options = lists, options
         self._grades = torch.from_numpy(targets * np.float32(options.top_grade))
         self._loss = LISTWISE[options.loss]
+        if options.loss == "approxndcg":
+            self._loss = partial(approx_ndcg, temperature=options.rank_temperature)
 
     def batches(self, epoch: int) -> list[ListBatch]:
         options = self._options

@@ -43,6 +43,7 @@ class TeachOptions:
     keep_best_by: Measure = "roc_auc"  # of the validation pairs, after each epoch
     list_size: int = 16  # listwise losses: products of a list at most
     top_grade: float = 1.0  # listwise losses: the grade of target 1 (gain 2^grade - 1)
+    rank_temperature: float = 0.1  # approxndcg: of the sigmoids that stand for a rank
     save_every: int = 200  # steps between two states from which a stopped training goes on
 
     def __post_init__(self) -> None:
@@ -59,6 +60,7 @@ class TeachOptions:
         above_0(self, "clip")
         if not 0.0 < self.top_grade <= 10.0:
             raise TrainingRefused(f"top_grade: expected above 0 to 10, got {self.top_grade}")
+        above_0(self, "rank_temperature")
 
     @property
     def head(self) -> HeadConfig:
@@ -67,8 +69,13 @@ class TeachOptions:
 
     @property
     def deciding(self) -> Facts:
-        """Those that decide the result: all but how often a state is written."""
-        return {name: value for name, value in asdict(self).items() if name != "save_every"}
+        """Those that decide the result: all but how often a state is written, and what only
+        another loss, or a teacher of before it was an option, would have.
+        """
+        silent = {"save_every"}
+        if self.loss != "approxndcg" or self.rank_temperature == TeachOptions.rank_temperature:
+            silent.add("rank_temperature")
+        return {name: value for name, value in asdict(self).items() if name not in silent}
 
     @property
     def descent(self) -> Descent:

@@ -198,6 +198,24 @@ def test_another_training_does_not_go_on_from_it(
         teach(encoder_folder, *few, out, replace(QUICK, batch_size=8), _silent, "cpu")
 
 
+def test_the_temperature_of_ranks_decides_what_approxndcg_learns(
+    few: Parts, encoder_folder: Path, tmp_path: Path
+) -> None:
+    """And nothing else: another loss has none, and its default is what teachers had before."""
+    options = replace(QUICK, epochs=1, loss="approxndcg", relevant_from=0.4)
+    losses = [
+        teach(encoder_folder, *few, tmp_path / str(degrees), each, _silent, "cpu").epochs[0].loss
+        for degrees in (0.1, 5.0)
+        for each in [replace(options, rank_temperature=degrees)]
+    ]
+    assert losses[0] != losses[1]
+    named = [
+        "rank_temperature" in replace(options, loss=loss, rank_temperature=degrees).deciding
+        for loss, degrees in (("approxndcg", 5.0), ("approxndcg", 0.1), ("listnet", 5.0))
+    ]
+    assert named == [True, False, False]
+
+
 @pytest.mark.parametrize("loss", ["ranknet", "listnet", "listmle", "approxndcg"])
 def test_a_listwise_teacher_learns_and_speaks_in_log_odds(
     loss: Loss, tmp_path: Path, parts: Parts, encoder_folder: Path
@@ -311,6 +329,7 @@ def test_torchs_random_state_is_left_alone(
         ({"layer_decay": 0.0}, "layer_decay: expected above 0"),
         ({"clip": 0.0}, "clip: expected above 0"),
         ({"top_grade": 11.0}, "top_grade: expected above 0 to 10"),
+        ({"rank_temperature": 0.0}, "rank_temperature: expected above 0"),
         ({"pair_tokens": 4}, "pair_tokens: expected at least 8"),
     ],
 )
