@@ -209,11 +209,9 @@ def test_the_temperature_of_ranks_decides_what_approxndcg_learns(
         for each in [replace(options, rank_temperature=degrees)]
     ]
     assert losses[0] != losses[1]
-    named = [
-        "rank_temperature" in replace(options, loss=loss, rank_temperature=degrees).deciding
-        for loss, degrees in (("approxndcg", 5.0), ("approxndcg", 0.1), ("listnet", 5.0))
-    ]
-    assert named == [True, False, False]
+    assert "rank_temperature" in replace(options, rank_temperature=5.0).deciding
+    for silent in (options, replace(options, loss="listnet", rank_temperature=5.0)):
+        assert "rank_temperature" not in silent.deciding
 
 
 @pytest.mark.parametrize("loss", ["ranknet", "listnet", "listmle", "approxndcg"])
