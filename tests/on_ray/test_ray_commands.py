@@ -45,7 +45,7 @@ def test_a_catalogue_is_indexed(two_workers: str, tmp_path: Path) -> None:
 def test_pairs_are_labelled(two_workers: str, tmp_path: Path) -> None:
     """By boosted trees, which need no torch: 9,000 pairs, three shards."""
     # LightGBM is there where Ray is; where this test is skipped, it may not be.
-    from distill.lexical_teach import teach_lexical  # noqa: PLC0415
+    from distill.lexical_teach import teach_lexical
 
     random = np.random.default_rng(3)
     words = np.array(["red", "blue", "lamp", "chair", "hammer", "手机", "2", "inch", "steel"])
