@@ -171,7 +171,7 @@ def teacher_stage(run: RecipeRun, table: TeacherTable) -> Stage:
     return Stage(
         kind="teacher",
         name=table.name,
-        options={**deciding(table.options), "seed": seed},
+        options={**table.options.deciding, "seed": seed},
         inputs={
             "the encoder": encoder,
             "training judgements": run.judged("train"),
