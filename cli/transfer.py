@@ -214,15 +214,12 @@ def _from_logs(
     dry_run: bool,
 ) -> dict[str, object]:
     from distill.logs import LogFile, filter_log
-    from distill.transfer_inputs import held_out_by_rule
-    from evaluation.judgments import query_key
-
-    def is_held_out(query: str) -> bool:
-        return held_out_by_rule(query) or query_key(query) in held_out
+    from distill.transfer_inputs import held_out_with
 
     query_column, id_column, encoding = columns
     log = LogFile(logs, query=query_column, product_id=id_column, encoding=encoding)
     with progress_bar() as on_progress:
+        is_held_out = held_out_with(held_out)
         report = filter_log(
             log, products, options, out, on_progress, is_held_out=is_held_out, dry_run=dry_run
         )

@@ -76,6 +76,11 @@ def held_out_by_rule(query: str) -> bool:
     return split_of(query) != "train"
 
 
+def held_out_with(keys: Collection[str]) -> HeldOut:
+    """What the rule holds out, and the queries of these keys: a test part that was published."""
+    return lambda query: held_out_by_rule(query) or query_key(query) in keys
+
+
 @dataclass
 class Queries:
     """Queries to make pairs of, each once, with the products judged for it.
@@ -159,9 +164,7 @@ def read_queries(
         InputFileError: the judgement file can't be read; the text names the line.
         TransferRefused: there were queries, but none of the train split.
     """
-    found = Queries(
-        is_held_out=lambda query: held_out_by_rule(query) or query_key(query) in held_out
-    )
+    found = Queries(is_held_out=held_out_with(held_out))
     for key in held_out:
         found.add(key)
     if judged is not None:

@@ -225,7 +225,7 @@ def history(run: RecipeRun, table: StudentTable) -> Facts:
     for student in recipe.student:
         if student.name in recipe.labels_of(table):
             facts[f"student.{student.name}.sha256"] = path_sha256(run.checkpoint(student))
-    if table.context is not None:  # texts that whoever serves it has to make too
+    if table.context is not None:  # texts that are indexed for it (stages/context.py)
         options = table.context.options
         facts |= {"context.neighbours": options.neighbours, "context.words": options.words}
         facts["context.keep_from"] = options.keep_from

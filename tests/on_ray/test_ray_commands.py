@@ -1,6 +1,7 @@
 """`winnow index --ray` and `winnow label --ray` on two workers: what they write without it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,11 @@ def run(*arguments: str | Path) -> dict[str, object]:
 
 def test_a_catalogue_is_indexed(two_workers: str, tmp_path: Path) -> None:
     rows = []
+    catalogue = tmp_path / "products.csv"  # what is rejected is written beside it
+    shutil.copy(SHOP / "products.csv", catalogue)
     for name, on_ray in (("here", []), ("there", ["--ray", two_workers])):
         store = f"lmdb:{tmp_path / name}"
-        report = run("index", SHOP / "products.csv", "--model", NAME, "--store", store, *on_ray)
+        report = run("index", catalogue, "--model", NAME, "--store", store, *on_ray)
         assert report["products"] == 3_055
         opened = open_store(store, timeout_ms=10_000)
         header = opened.header(str(report["set_id"]))
