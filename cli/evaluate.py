@@ -85,6 +85,15 @@ def evaluate(
             "with columns query, title and score"
         ),
     ] = None,
+    teacher_relevant_from: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="probability from which the teacher calls a pair relevant; where it has learned "
+            "grades, the place of --relevant-from among them",
+        ),
+    ] = 0.5,
     compare: Annotated[
         list[str] | None,
         typer.Option(
@@ -131,6 +140,8 @@ def evaluate(
 
     if (model is None) == (checkpoint is None) or (url and model is None):
         raise typer.BadParameter("name one of --model NAME [--url URL] or --checkpoint FOLDER")
+    if teacher_relevant_from != 0.5 and teacher_scores is None:
+        raise typer.BadParameter("--teacher-relevant-from is of --teacher-scores: give these too")
     others = named_files(compare or [])
     lexical = known_baselines(baseline or [])
     if report is not None:
@@ -146,6 +157,7 @@ def evaluate(
     options = AssessOptions(
         reference=str(model or checkpoint) if scorers else None,
         teacher=TEACHER if teacher_scores else None,
+        teacher_relevant_from=teacher_relevant_from,
         train_queries=read_queries(train_queries) if train_queries else None,
         frequencies=read_frequencies(query_counts) if query_counts else None,
         with_slices=slices or any((train_queries, query_counts, report)),

@@ -67,6 +67,7 @@ class Recipe(Table):
             names = [each.name for each in getattr(self, what)]
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what}: expected distinct names, got {twice[0]!r} twice")
+        self._check_teachers_differ()
         teachers = [each.name for each in self.teacher]
         above = list(teachers)
         for student in self.student:
@@ -75,6 +76,9 @@ class Recipe(Table):
                     f"student {student.name!r}: labels: expected teachers of this recipe, or "
                     f"students above ({', '.join(above)}), got {unknown[0]!r}"
                 )
+            for teacher in self.teacher:
+                if teacher.name in self.labels_of(student):
+                    _check_labelled(student, teacher)
             if student.wide and self.wide is None:
                 raise ValueError(
                     f"student {student.name!r}: wide: expected a table [wide], which says what "
@@ -94,6 +98,20 @@ class Recipe(Table):
         if twice := sorted({name for name in bundles if bundles.count(name) > 1}):
             raise ValueError(f"student: bundle: expected distinct names, got {twice[0]!r} twice")
         return self
+
+    def _check_teachers_differ(self) -> None:
+        """Two that differ by name alone are one teacher, counted twice in every stack."""
+        seen: dict[str, str] = {}
+        for teacher in self.teacher:
+            made = teacher.model_copy(
+                update={"name": "", "label_pairs": None, "seed": self.seed_of(teacher)}
+            )
+            other = seen.setdefault(made.model_dump_json(), teacher.name)
+            if other != teacher.name:
+                raise ValueError(
+                    f"teacher {teacher.name!r}: expected another one than {other!r}, got the same "
+                    f"under two names: give it a seed, an encoder or options of its own"
+                )
 
     def _marks_behaviour(self, student: StudentTable) -> bool:
         wide = self.wide if self.wide is not None and self.learns_widely(student) else None
@@ -172,6 +190,16 @@ class Recipe(Table):
     ) -> int:
         """A table's own seed, else the recipe's."""
         return self.seed if table.seed is None else table.seed
+
+
+def _check_labelled(student: StudentTable, teacher: TeacherTable) -> None:
+    if teacher.label_pairs is None:
+        return
+    if student.max_pairs is None or student.max_pairs > teacher.label_pairs:
+        raise ValueError(
+            f"student {student.name!r}: max_pairs: expected at most {teacher.label_pairs}, the "
+            f"label_pairs of teacher {teacher.name!r}, got {student.max_pairs or 'none'}"
+        )
 
 
 def _check_made(place: str, encoder: str | None, made: Sequence[str]) -> None:

@@ -78,6 +78,7 @@ class TeacherTable(Table):
     architecture: Literal["cross-encoder", "lexical"] = "cross-encoder"  # lexical: boosted trees
     encoder: str | None = None  # where it begins; what a lexical one sees beside words
     folder: Path | None = None  # in place of `encoder`: a teacher that is there
+    label_pairs: PositiveInt | None = None  # it labels the first so many pairs alone; None: all
     seed: NonNegativeInt | None = None  # None: the recipe's
     options: Annotated[TeachOptions, checked] = TeachOptions()
     lexical: Annotated[LexicalOptions, checked] = LexicalOptions()

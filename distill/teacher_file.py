@@ -120,6 +120,26 @@ def read_teacher_file(path: Path, kind: type[Described]) -> Described:
         ) from error
 
 
+def relevant_probability(folder: Path) -> float:
+    """The probability from which a teacher calls a pair relevant.
+
+    Of a teacher of grades, the target that it was validated at, between those of irrelevant and of
+    relevant grades; 0.5 of one that has learned relevant or not, or lists, whose scale is fitted to
+    relevant or not.
+
+    Raises:
+        TeacherRefused: no teacher in that folder.
+    """
+    path = folder / TEACHER_FILE
+    if teacher_kind(folder) == "lexical":
+        facts = read_teacher_file(path, LexicalTeacherFile).training
+    else:
+        facts = read_teacher_file(path, TeacherFile).training
+    if facts.get("binary") or facts.get("loss", "pointwise") != "pointwise":
+        return 0.5
+    return float(facts.get("relevant_from") or 0.5)
+
+
 def write_teacher_file(
     description: TeacherFile | OnnxTeacherFile | LexicalTeacherFile, folder: Path
 ) -> None:

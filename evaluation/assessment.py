@@ -49,6 +49,7 @@ class AssessOptions:
 
     reference: str | None = None  # differences are taken from this scorer
     teacher: str | None = None  # ratios, and agreement with its labels
+    teacher_relevant_from: float = 0.5  # its probability from which it calls a pair relevant
     train_queries: frozenset[str] | None = None  # as slices
     frequencies: dict[str, float] | None = None  # as slices
     with_slices: bool = True
@@ -146,7 +147,7 @@ def assess(scored: Scored, options: AssessOptions) -> Assessment:
         scorers=[
             _figures(scorer, judged, sampled, options, resampling) for scorer in scored.scorers
         ],
-        agreement=_agreements(scored, options.teacher, resampling),
+        agreement=_agreements(scored, options, resampling),
         slices=slices(
             judged,
             {scorer.name: scorer.scores for scorer in scored.scorers},
@@ -216,12 +217,13 @@ def _figures(
     )
 
 
-def _agreements(scored: Scored, teacher: str | None, resampling: Resampling) -> list[Agreement]:
-    if teacher is None:
+def _agreements(scored: Scored, options: AssessOptions, resampling: Resampling) -> list[Agreement]:
+    if options.teacher is None:
         return []
-    taught = next(scorer for scorer in scored.scorers if scorer.name == teacher)
+    taught = next(scorer for scorer in scored.scorers if scorer.name == options.teacher)
+    teacher, relevant_from = (taught.name, taught.scores), options.teacher_relevant_from
     return [
-        agreement((scorer.name, scorer.scores), (teacher, taught.scores), resampling)
+        agreement((scorer.name, scorer.scores), teacher, resampling, relevant_from)
         for scorer in scored.scorers
-        if scorer.probability and scorer.name != teacher
+        if scorer.probability and scorer.name != options.teacher
     ]

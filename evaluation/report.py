@@ -136,12 +136,14 @@ def comparison_rows(found: Assessment) -> list[tuple[str, ...]]:
 def agreement_rows(found: Assessment) -> list[tuple[str, ...]]:
     """One row per figure, one column per student; the first row has the students' names."""
     entries = found.agreement
+    at = f"{entries[0].relevant_from:.4g}" if entries else ""
     rows: list[tuple[str, ...]] = [
         (name, *(shown(figure) for figure in figures))
         for name, figures in (
             ("ROC-AUC", [entry.roc_auc for entry in entries]),
-            ("accuracy at 0.5", [entry.accuracy for entry in entries]),
-            ("F1 at 0.5", [entry.f1 for entry in entries]),
+            (f"accuracy at {at}", [entry.accuracy for entry in entries]),
+            ("accuracy, all called alike", [entry.constant_accuracy for entry in entries]),
+            (f"F1 at {at}", [entry.f1 for entry in entries]),
             ("Pearson", [entry.pearson for entry in entries]),
             ("mean", [entry.student_mean for entry in entries]),
             ("teacher's mean", [entry.teacher_mean for entry in entries]),

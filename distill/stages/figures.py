@@ -75,7 +75,8 @@ def agreements(run: RecipeRun, scores: Figures) -> list[Agreement]:
     teacher = (run.recipe.against, by_name[run.recipe.against])
     report, queries = run.recipe.report, scores.judged.queries
     resampling = Resampling(queries, resamples=report.resamples, seed=run.recipe.seed)
-    return [agreement(own, teacher, resampling) for own in scores.in_torch.items()]
+    relevant_from = run.relevant_probability(run.recipe.against)
+    return [agreement(own, teacher, resampling, relevant_from) for own in scores.in_torch.items()]
 
 
 def teacher_logits(run: RecipeRun, teacher: str, scorer: str = "") -> NDArray[np.float32]:

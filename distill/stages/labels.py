@@ -9,6 +9,7 @@ from distill.labelling import label, score_here
 from distill.labels import PairsFile, read_labels
 from distill.logs import LogFile, filter_log
 from distill.recipe_tables import Log, Transfer
+from distill.stack import stacked_probability
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Kind, Result, Stage
 from distill.stages.teachers import data_inputs, data_options
@@ -96,20 +97,24 @@ def labels_stage(run: RecipeRun, kind: Kind, name: str) -> Stage:
     }[kind]
     out = run.at(kind, name)
     scorer = run.scorer(name)
+    limits = {each.name: each.label_pairs for each in run.recipe.teacher}
+    most = None if kind == "labels-judged" else limits.get(name)
 
     def write(on_progress: OnProgress) -> None:
         opened = open_teacher(scorer, run.device, run.threads)
         score = score_here(opened)
-        label(PairsFile(pairs), name, opened.sha256, score, out, on_progress)
+        label(PairsFile(pairs), name, opened.sha256, score, out, on_progress, most)
 
     def result() -> Result:
-        logits = read_labels(out)
-        return {"pairs": len(logits), "relevant": float((logits >= 0).mean())}
+        logits = read_labels(out, most)
+        probabilities = stacked_probability([logits])
+        relevant = float((probabilities >= run.relevant_probability(name)).mean())
+        return {"pairs": len(logits), "relevant": relevant}
 
     return Stage(
         kind=kind,
         name=name,
-        options={},
+        options={} if most is None else {"label_pairs": most},
         inputs={"what labels": scorer, "the pairs": pairs},
         outputs=lambda: [out],
         run=write,

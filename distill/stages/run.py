@@ -16,6 +16,7 @@ report-<recipe>/
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TypeVar
 
 import torch
@@ -27,6 +28,7 @@ from distill.recipe_data import RecipeData
 from distill.recipe_file import RecipeFile
 from distill.recipe_tables import StudentTable, TeacherTable
 from distill.stages.stage import path_sha256
+from distill.teacher_file import relevant_probability
 from evaluation.judgments import Split
 from evaluation.report_folder import Provenance
 
@@ -124,6 +126,17 @@ class RecipeRun:
         if lexical or self.recipe.labels.scorer == "pytorch":
             return self.teacher(name)
         return self.at("converted", f"{name}.{self.recipe.labels.scorer}")
+
+    def relevant_probability(self, name: str) -> float:
+        """From which a teacher, a stack of them, or a student of them calls a pair relevant."""
+        students = {each.name: each for each in self.recipe.student}
+        if name in students:
+            members = self.recipe.labels_of(students[name])
+        elif name in self.recipe.stacks:
+            members = self.recipe.stacks[name]
+        else:
+            return relevant_probability(self.teacher(name))
+        return fmean(self.relevant_probability(member) for member in members)
 
     def checkpoint(self, student: StudentTable) -> Path:
         """What is exported of a student: the last of its stages."""

@@ -195,6 +195,21 @@ WRONG = {
         SMALL + 'behaviour = true\n[transfer.log]\npath = "log.csv"',
         r"student 'bag': behaviour: expected a log that marks what was wanted",
     ),
+    "pairs that a teacher does not label": (
+        SMALL.replace("epochs = 2", "label_pairs = 9") + "max_pairs = 10",
+        r"student 'bag': max_pairs: expected at most 9, the label_pairs of .*'minilm', got 10",
+    ),
+    "all pairs, of which a teacher labels some": (
+        SMALL.replace("epochs = 2", "label_pairs = 9"),
+        r"student 'bag': max_pairs: expected at most 9, .*, got none",
+    ),
+    "one teacher under two names": (
+        SMALL
+        + SMALL[SMALL.index("[[teacher]]") : SMALL.index("[[student]]")].replace(
+            'name = "minilm"', 'name = "again"\nseed = 4'
+        ),
+        r"teacher 'again': expected another one than 'minilm', got the same under two names",
+    ),
     "a stack of strangers": (
         SMALL + '[report.stacks]\nboth = ["minilm", "bert"]',
         r"report: stacks: both: expected teachers of this recipe \(minilm\), got 'bert'",

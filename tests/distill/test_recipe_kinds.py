@@ -5,6 +5,7 @@ import json
 import pytest
 
 from distill.context_files import CATALOGUE_FILE, QUERIES_FILE
+from distill.labels import PairsFile
 from distill.pipeline import follow
 from distill.recipe_data import LABELS
 from distill.recipe_file import read_recipe
@@ -62,10 +63,11 @@ loss = "listnet"
 epochs = 1
 learning_rate = 2e-3
 head_learning_rate = 2e-3
+label_pairs = 3_000
 
 [transfer]
-pairs_per_query = 12
-pseudo_queries = 200
+pairs_per_query = 16
+pseudo_queries = 400
 
 [labels]
 scorer = "pytorch"
@@ -94,6 +96,7 @@ labels = ["lists"]
 objective = "listwise"
 list_size = 8
 pointwise_weight = 0.5
+max_pairs = 2_000
 
 [[student]]
 name = "drfc"
@@ -150,6 +153,19 @@ def test_students_are_what_the_recipe_says(
     checkpoint = load_checkpoint(made[0].work / folder)
     assert checkpoint.student.kind == kind
     assert checkpoint.training["objective"] == objective.lower()
+
+
+def test_a_teacher_labels_no_more_pairs_than_it_is_told(
+    made: tuple[RecipeRun, dict[str, Taken]],
+) -> None:
+    run, taken = made
+    pairs = sum(1 for _ in PairsFile(run.transfer).texts())
+    assert pairs > 4096  # a shard
+    assert taken["labels:words"].result["pairs"] == pairs
+    assert taken["labels:lists"].result["pairs"] == 3_000
+    shards = {name: len([*run.at("labels", name).glob("*.npy")]) for name in ("words", "lists")}
+    assert shards == {"words": 2, "lists": 1}
+    assert load_checkpoint(run.at("students", "listbert")).training["pairs"] == 2_000
 
 
 def test_what_is_indexed_for_a_student_in_context_is_what_it_was_measured_on(
