@@ -21,6 +21,7 @@ from cli.judged import (
 )
 from cli.options import Bundles, StudentReference, cpu_threads
 from cli.progress import progress_bar
+from cli.scorers import say_context
 from model_store.registry import DEFAULT_ROOT, bundle_folder
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def calibrate(
             f"{judgments.name}: no query of split {split}: with a split of your own, --split all"
         )
     student = OnnxStudent.load(folder, threads=cpu_threads())
+    say_context(student.manifest)
     with progress_bar() as on_progress:
         raw = raw_scores(student, judged.queries, judged.titles, on_progress)
     with console.status("fit and intervals"):

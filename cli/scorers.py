@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.console import console
+from cli.console import console, say
 from cli.judged import JudgedFile
 from cli.options import cpu_threads
 from cli.progress import progress_bar
-from model_store.manifest import Precision
+from model_store.manifest import Manifest, Precision
 from model_store.registry import bundle_folder
 
 if TYPE_CHECKING:
@@ -52,9 +52,21 @@ def served_scores(
         threads=cpu_threads(),
         precision=precision,
     )
+    say_context(student.manifest)
     with progress_bar() as on_progress:
         scores = bundle_scores(student, judged, on_progress)
     return scores, student.manifest.thresholds.default
+
+
+def say_context(manifest: Manifest) -> None:
+    """Says so where a student was measured on texts with those of their neighbours."""
+    if "context.neighbours" in manifest.training:
+        say(
+            f"warning: {manifest.name} {manifest.version} reads texts with those of up to "
+            f"{manifest.training['context.neighbours']} neighbours; here they stand as the files "
+            "have them. Give texts that `winnow context --evaluate` wrote, or ask the service "
+            "(--url), whose catalogue and queries were indexed in context"
+        )
 
 
 def torch_scores(checkpoint: Path, judged: "Judgments") -> "NDArray[np.float32]":

@@ -179,13 +179,14 @@ def _pairs(
 ) -> "tuple[Pairs, Pairs]":
     """Training and validation pairs."""
     from distill.graded_pairs import read_graded_pairs
-    from export.pairs import split_by_query
+    from export.pairs import check_apart, split_by_query
 
     given = read_graded_pairs(path, columns, grades, encoding)
     if validation is None:
         learn, check = split_by_query(given)
     else:
         learn, check = given, read_graded_pairs(validation, columns, grades, encoding)
+        check_apart(learn, check)
     say(f"{len(learn):,} pairs to learn from, {len(check):,} to validate on")
     return learn, check
 

@@ -177,15 +177,23 @@ def _kind(student: str | None, start: Path | None) -> str:
 
 def _read(source: "PairSource", validation: Path | None) -> "tuple[Pairs, Pairs]":
     """Training and validation pairs."""
+    from distill.errors import TrainingRefused
     from distill.training_pairs import judged_by_people, read_training_pairs
-    from export.pairs import read_pairs, split_by_query
+    from export.pairs import check_apart, read_pairs, split_by_query
 
     say(f"reading {source.path} ...")
     given = read_training_pairs(source)
     if validation is None:
         learn, check = split_by_query(given)
+        if not len(check):
+            raise TrainingRefused(
+                f"{source.path.name}: expected queries of the valid split, found none, as in every "
+                "transfer set: give judged pairs to validate on (--validation)"
+            )
         return learn, judged_by_people(check)
-    return given, read_pairs(validation, source.columns)
+    check = read_pairs(validation, source.columns)
+    check_apart(given, check)
+    return given, check
 
 
 def _show(training: "Training", as_json: bool) -> None:

@@ -12,10 +12,14 @@ from cli.progress import progress_bar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from distill.logs import LogFile
     from distill.transfer_inputs import JudgedFile, Products, QueryFile
     from distill.transfer_options import LogOptions, TransferOptions
 
-_FOR_LOGS = ("rule", "shown_times", "skipped_times", "behaviour", "memory_mb")
+_FOR_LOGS = (
+    *("rule", "shown_times", "skipped_times", "behaviour", "memory_mb"),
+    *("shown_column", "clicked_column", "ordered_column", "skipped_column"),
+)
 _FOR_QUERIES = (
     *("queries", "judgments", "pairs_per_query", "rewrites", "pseudo_queries"),
     *("pairs_per_made_query", "bm25_share", "neighbour_share", "random_share"),
@@ -78,6 +82,12 @@ def transfer(
         typer.Option(help="logs: take and mark such pairs as hard positives"),
     ] = "none",
     memory_mb: Annotated[int, typer.Option(help="logs: about so much at once")] = 256,
+    shown_column: Annotated[str, typer.Option(help="logs: how often shown")] = "shown",
+    clicked_column: Annotated[str, typer.Option(help="logs: how often clicked")] = "clicked",
+    ordered_column: Annotated[str, typer.Option(help="logs: how often ordered")] = "ordered",
+    skipped_column: Annotated[
+        str, typer.Option(help="logs: how often shown above a clicked one; may be missing")
+    ] = "skipped",
     encoding: Annotated[str, typer.Option(help="of all files")] = "utf-8-sig",
     query_column: Annotated[str, typer.Option(help="in queries, judgments, logs")] = "query",
     id_column: Annotated[str, typer.Option(help="in products, judgments, logs")] = "product_id",
@@ -92,6 +102,7 @@ def transfer(
     From logs by BERT2DNN's rules, or from a catalogue and queries. Queries of the valid and test
     split are left out, and those of --held-out. Same inputs, options and seed: same file.
     """
+    from distill.logs import LogFile
     from distill.transfer_inputs import JudgedFile, QueryFile, read_products
     from distill.transfer_options import LogOptions, TransferOptions
     from evaluation.judgments import ProductFile
@@ -106,8 +117,16 @@ def transfer(
     )
     if logs is not None:
         figures = _from_logs(
-            logs,
-            (query_column, id_column, encoding),
+            LogFile(
+                logs,
+                query=query_column,
+                product_id=id_column,
+                shown=shown_column,
+                clicked=clicked_column,
+                ordered=ordered_column,
+                skipped=skipped_column,
+                encoding=encoding,
+            ),
             read,
             kept_apart,
             LogOptions(
@@ -204,8 +223,7 @@ def _from_queries(
 
 
 def _from_logs(
-    logs: Path,
-    columns: tuple[str, str, str],
+    log: "LogFile",
     products: "Products",
     held_out: frozenset[str],
     options: "LogOptions",
@@ -213,11 +231,9 @@ def _from_logs(
     *,
     dry_run: bool,
 ) -> dict[str, object]:
-    from distill.logs import LogFile, filter_log
+    from distill.logs import filter_log
     from distill.transfer_inputs import held_out_with
 
-    query_column, id_column, encoding = columns
-    log = LogFile(logs, query=query_column, product_id=id_column, encoding=encoding)
     with progress_bar() as on_progress:
         is_held_out = held_out_with(held_out)
         report = filter_log(

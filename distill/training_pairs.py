@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from distill.errors import TrainingRefused
 from distill.labels import PairsFile, read_labels_file, read_soft_pairs
 from distill.teacher_file import Facts
-from evaluation.tables import rows
+from evaluation.tables import ENCODING, rows
 from export.pairs import PairColumns, Pairs, read_pairs, target_of
 
 
@@ -19,7 +19,8 @@ class PairSource:
     """Where pairs come from.
 
     path: a table of queries, titles and, without labels, targets
-    labels: folders of `winnow label`; the target is then their mean, softened
+    labels: folders of `winnow label`; the target is then their mean, softened. The table's encoding
+        is the one that it was labelled in
     temperature: divides the logits of every teacher
     behaviour: with labels: a pair that somebody clicked or ordered has target 1
     hard_column: what people say beside the targets, a number in [0, 1] or nothing; with labels it
@@ -118,14 +119,16 @@ def pairs_facts(pairs: Pairs, validation: Pairs) -> Facts:
 
 def _labelled(source: PairSource) -> Pairs:
     """The pairs with the soft targets of their labels, and whose these are."""
+    files = [read_labels_file(folder) for folder in source.labels]
     pairs = read_soft_pairs(
-        PairsFile(source.path, source.columns.query, source.columns.title),
+        PairsFile(
+            source.path, source.columns.query, source.columns.title, encoding=files[0].encoding
+        ),
         source.labels,
         temperature=source.temperature,
         behaviour=source.behaviour,
         most=source.max_pairs,
     )
-    files = [read_labels_file(folder) for folder in source.labels]
     facts: Facts = {
         "teachers": ", ".join(file.teacher for file in files),
         "teachers_sha256": ", ".join(file.teacher_sha256 for file in files),
@@ -138,7 +141,8 @@ def _labelled(source: PairSource) -> Pairs:
 def _hard(source: PairSource, column: str, count: int) -> NDArray[np.float32]:
     """What people say of the first `count` pairs, float32 [count]; NaN where a cell is empty."""
     hard = array("f")
-    for row in rows(source.path):
+    encoding = read_labels_file(source.labels[0]).encoding if source.labels else ENCODING
+    for row in rows(source.path, encoding):
         if len(hard) == count:
             break
         empty = row.has(column) and row.fields[column] in ("", None)

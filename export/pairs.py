@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.errors import InputFileError
-from evaluation.judgments import split_of
+from evaluation.judgments import query_key, split_of
 from evaluation.tables import ENCODING, Row, rows
 from export.errors import PairsRefused
 from model_store.digest import file_sha256
@@ -124,3 +124,18 @@ def split_by_query(pairs: Pairs) -> tuple[Pairs, Pairs]:
     split = np.array([split_of_query[query] for query in pairs.queries])
     train, valid = (pairs.take(np.flatnonzero(split == part)) for part in ("train", "valid"))
     return train, valid
+
+
+def check_apart(pairs: Pairs, validation: Pairs) -> None:
+    """Refuses validation pairs of queries that are learned from: what they measured would be luck.
+
+    Raises:
+        PairsRefused: a query, in any spelling that `query_key` takes for the same, stands in both.
+    """
+    learned = {query_key(query) for query in dict.fromkeys(pairs.queries)}
+    for query in dict.fromkeys(validation.queries):
+        if query_key(query) in learned:
+            raise PairsRefused(
+                f"{validation.source}: expected queries that {pairs.source} lacks, got {query!r}, "
+                "which stands in both: split by query, or leave the validation pairs out"
+            )

@@ -143,7 +143,7 @@ class _Judgments:
             every = opened("judgments.csv", columns)
             parts = {split: opened(f"judgments.{split}.csv", columns) for split in SPLITS}
             pairs = {
-                split: opened(name, ("query", "title", "target"))
+                split: opened(name, ("query", "title", "target", "relevance"))
                 for split, name in (("train", "pairs.csv"), ("valid", "validation.csv"))
             }
             queries = opened("queries.csv", ("query",))
@@ -153,7 +153,7 @@ class _Judgments:
                 parts[judged.split](row)
                 if judged.split in pairs:
                     target = int(self._relevant(judged))
-                    pairs[judged.split]((judged.query, judged.title, target))
+                    pairs[judged.split]((judged.query, judged.title, target, row[2]))
                     self.counts["pairs"] += 1
                 if self._lookup.add_query(judged.query):
                     queries((judged.query,))

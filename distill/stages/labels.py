@@ -15,6 +15,7 @@ from distill.stages.stage import Kind, Result, Stage
 from distill.stages.teachers import data_inputs, data_options
 from distill.teacher_onnx import open_teacher
 from distill.transfer import make_transfer_set
+from distill.transfer_file import BEHAVIOUR_COLUMN
 from distill.transfer_inputs import QueryFile
 from distill.transfer_options import OnProgress
 
@@ -35,6 +36,15 @@ def transfer_stage(run: RecipeRun, kind: Kind, table: Transfer, out: Path) -> St
     for what, path in inputs.items():
         if not path.is_file():
             raise RecipeRefused(f"{kind}: {what}: expected a file, found none at {path}")
+
+    behaviour = [each.name for each in run.recipe.student if each.behaviour]
+    if table.file is not None and behaviour:
+        first = next(PairsFile(out).rows(), None)
+        if first is not None and not first.has(BEHAVIOUR_COLUMN):
+            raise RecipeRefused(
+                f"student {behaviour[0]!r}: behaviour: expected a column {BEHAVIOUR_COLUMN!r} of "
+                f"{out.name}, which marks what was wanted, found none: leave it out"
+            )
 
     def write(on_progress: OnProgress) -> None:
         if not out.exists() and table.log is not None:

@@ -49,17 +49,20 @@ def test_a_set_is_written_counted_and_refused_a_second_time(
     assert "exists already" in again.stderr
 
 
-def test_a_set_from_logs(inputs: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", [("shown", "clicked", "ordered"), ("views", "hits", "sold")])
+def test_a_set_from_logs(inputs: list[str], tmp_path: Path, columns: tuple[str, ...]) -> None:
     log = tmp_path / "log.csv"
+    names = ("--shown-column", "--clicked-column", "--ordered-column")
     query = next(query for query in queries(40, 7) if split_of(query) == "train")
     log.write_text(
-        "query,sku,shown,clicked,ordered\n"
+        f"query,sku,{','.join(columns)}\n"
         f"{query},p0000001,9,2,1\n{query},p0000002,25,0,0\n{query},p0000003,25,1,0\n"
     )
     out = tmp_path / "transfer.csv"
     ran = winnow(
         *("transfer", *inputs[:6], "--logs", str(log), "--behaviour", "ordered"),
         *("--out", str(out), "--json"),
+        *(part for option in zip(names, columns, strict=True) for part in option),
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["pairs"] == {"ordered": 1, "shown": 1}
@@ -96,6 +99,7 @@ def test_queries_of_a_split_of_ones_own_are_held_out_too(inputs: list[str], tmp_
     ("options", "text"),
     [
         (["--rule", "wide"], "--rule is for pairs from --logs"),
+        (["--clicked-column", "hits"], "--clicked-column is for pairs from --logs"),
         (["--logs", "x.csv"], "--queries is for pairs made from queries"),
     ],
 )

@@ -324,6 +324,20 @@ def test_a_transfer_set_with_a_test_query_is_refused(done: Shop) -> None:
         done.follow("transfer")
 
 
+def test_behaviour_that_a_transfer_set_does_not_mark_is_refused_before_the_work(
+    done: Shop,
+) -> None:
+    (done.folder / "given.csv").write_text("query,title\nred lamp,red lamp 2\n")
+    text = done.recipe.read_text(encoding="utf-8").replace("temperature = 2.0", "behaviour = true")
+    start, end = text.index("[transfer]"), text.index("[wide]")
+    changed = f'{text[:start]}[transfer]\nfile = "given.csv"\n{text[end:]}'
+    done.recipe.write_text(changed, encoding="utf-8")
+    with pytest.raises(
+        RecipeRefused, match=r"'bag-warm': behaviour: expected a column 'behaviour'"
+    ):
+        plan(done.run(), ())
+
+
 def test_a_log_gives_no_query_of_valid_or_test_where_these_are_files(tmp_path: Path) -> None:
     """Each file has what the split rule would give to another one."""
     shop = Shop(tmp_path)

@@ -17,6 +17,7 @@ from evaluation.tables import rows
 from export.checkpoint import load_checkpoint
 from export.pairs import read_pairs
 from model_store.bundle import open_bundle
+from tests.command import winnow
 from tests.distill.test_distill import Silent
 from tests.distill.tiny_recipe import write_tiny
 
@@ -193,3 +194,16 @@ def test_what_is_indexed_for_a_student_in_context_is_what_it_was_measured_on(
     assert {split_of(query) for query in queries} == {"train"}
     assert set(queries) == set(graph_of(run, table).query_spellings)
     assert any(text.startswith(f"{query} [SEP] ") for query, text in queries.items())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_bare_texts_are_said_to_be_bare_to_a_student_in_context(
+    made: tuple[RecipeRun, dict[str, Taken]], command: str
+) -> None:
+    run, _ = made
+    files = ("--judgments", run.data.files["judgments"], "--products", run.data.files["products"])
+    told = ("--split", "valid", "--bundles", run.bundles, "--bootstrap", "100")
+    dry = ("--dry-run",) if command == "calibrate" else ()
+    ran = winnow(command, "--model", "kinds-neighbours@1", *files, *told, *dry)
+    assert ran.returncode == 0, ran.stderr
+    assert "reads texts with those of up to 2 neighbours" in " ".join(ran.stderr.split())

@@ -66,30 +66,50 @@ def test_two_stages(tmp_path: Path, judged: Path) -> None:
     assert load_checkpoint(tmp_path / "second").student.kind == "deepdot"
 
 
+def _of_splits(judged: Path, out: Path, splits: set[str]) -> Path:
+    """The rows of some splits' queries, in a file of their own."""
+    with judged.open(encoding="utf-8", newline="") as file:
+        names, *every = csv.reader(file)
+    with out.open("w", encoding="utf-8", newline="") as file:
+        kept = (row for row in every if split_of(row[0]) in splits)
+        csv.writer(file).writerows([names, *kept])
+    return out
+
+
 def test_context_and_what_comes_of_it(tmp_path: Path, judged: Path) -> None:
     catalogue, out = tmp_path / "products.csv", tmp_path / "context"
     with judged.open(encoding="utf-8", newline="") as file:
         titles = [row["title"] for row in csv.DictReader(file)]
     lines = "".join(f"p{number},{title}\n" for number, title in enumerate(titles[:50]))
+    learned = _of_splits(judged, tmp_path / "learned.csv", {"train"})
+    valid = _of_splits(judged, tmp_path / "valid.csv", {"valid", "test"})
     catalogue.write_text("product_id,title\n" + lines, encoding="utf-8")
     made = _winnow(
-        *("context", "--pairs", judged, "--out", out, "--catalogue", catalogue, "--json"),
-        *("--evaluate", judged, "--neighbours", 2, "--dropout", 0.5, "--hard-column", "people"),
+        *("context", "--pairs", learned, "--out", out, "--catalogue", catalogue, "--json"),
+        *("--evaluate", valid, "--neighbours", 2, "--dropout", 0.5, "--hard-column", "people"),
     )
     assert made.exit_code == 0, made.output
     report = json.loads(made.stdout)
     assert [each["file"] for each in report["files"]] == [
-        *("pairs.csv", "evaluate/judged.csv", "catalogue.csv", "queries.csv"),
+        *("pairs.csv", "evaluate/valid.csv", "catalogue.csv", "queries.csv"),
     ]
     assert "query" in made.stderr
     trained = _winnow(
         *("train", "--student", "bert2dnn", "--pairs", out / "pairs.csv", "--epochs", 1),
-        *("--validation", out / "evaluate" / "judged.csv", "--out", tmp_path / "student"),
+        *("--validation", out / "evaluate" / "valid.csv", "--out", tmp_path / "student"),
         *("--hard-weight", 0.5, "--hard-column", "hard"),
     )
     assert trained.exit_code == 0, trained.output
     again = _winnow("context", "--pairs", judged, "--out", out)
     assert "exists already" in str(again.exception)
+
+
+def test_validation_pairs_are_of_other_queries(tmp_path: Path, judged: Path) -> None:
+    told = ("train", "--student", "deepdot", "--out", tmp_path / "student", "--epochs", 1)
+    same = _winnow(*told, "--pairs", judged, "--validation", judged)
+    assert "which stands in both: split by query" in str(same.exception)
+    none = _winnow(*told, "--pairs", _of_splits(judged, tmp_path / "transfer.csv", {"train"}))
+    assert "give judged pairs to validate on (--validation)" in str(none.exception)
 
 
 def _parameters() -> set[str]:

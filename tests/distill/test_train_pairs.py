@@ -27,8 +27,10 @@ from tests.export.small import KINDS
 Parts = tuple[Pairs, Pairs]
 
 
-def _write(path: Path, pairs: Pairs, hard: list[str] | None = None) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
+def _write(
+    path: Path, pairs: Pairs, hard: list[str] | None = None, encoding: str = "utf-8"
+) -> Path:
+    with path.open("w", encoding=encoding, newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["query", "title", "target", "behaviour"])
         for row, (query, title) in enumerate(zip(pairs.queries, pairs.titles, strict=True)):
@@ -37,7 +39,9 @@ def _write(path: Path, pairs: Pairs, hard: list[str] | None = None) -> Path:
     return path
 
 
-def _label(folder: Path, pairs: Path, logits: list[float], teacher: str) -> Path:
+def _label(
+    folder: Path, pairs: Path, logits: list[float], teacher: str, encoding: str = "utf-8-sig"
+) -> Path:
     """A folder as labelling leaves it."""
     folder.mkdir(parents=True)
     file = LabelsFile(
@@ -46,7 +50,7 @@ def _label(folder: Path, pairs: Path, logits: list[float], teacher: str) -> Path
         rows=len(logits),
         query_column="query",
         title_column="title",
-        encoding="utf-8-sig",
+        encoding=encoding,
         teacher=teacher,
         teacher_sha256=teacher * 64,
         shard_size=4096,
@@ -94,6 +98,19 @@ def test_targets_of_two_teachers(tmp_path: Path, few: Pairs) -> None:
     np.testing.assert_allclose(
         read_training_pairs(replace(source, max_pairs=4)).targets, expected[:4], atol=1e-6
     )
+
+
+def test_labels_say_how_their_pairs_are_encoded(tmp_path: Path, few: Pairs) -> None:
+    accented = replace(few, titles=[f"café {title}" for title in few.titles])
+    human = ["1", "0"] * 5
+    path = _write(tmp_path / "pairs.csv", accented, human, "utf-16")
+    with pytest.raises(PairsRefused, match="not text in utf-8"):
+        read_training_pairs(PairSource(path=path))
+    folder = _label(tmp_path / "a", path, [0.0] * 10, "a", "utf-16")
+    pairs = read_training_pairs(PairSource(path=path, labels=(folder,), hard_column="target"))
+    assert pairs.titles == accented.titles
+    assert pairs.hard is not None
+    assert pairs.hard.tolist() == [1.0, 0.0] * 5
 
 
 def test_a_teachers_and_a_human_label(tmp_path: Path, few: Pairs) -> None:

@@ -1,13 +1,14 @@
 """Pairs files that are read, pairs files that are refused, and the split by query."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evaluation.judgments import split_of
 from export.errors import PairsRefused
-from export.pairs import PairColumns, Pairs, read_pairs, split_by_query
+from export.pairs import PairColumns, Pairs, check_apart, read_pairs, split_by_query
 
 CSV = 'query,title,target\nusb cable,"USB cable, 2 m",0.9\n手机壳,红色手机壳,1\n'
 
@@ -86,3 +87,11 @@ def test_the_split_separates_queries_and_leaves_test_queries_out(pairs: Pairs) -
     target_of = dict(zip(zip(pairs.queries, pairs.titles, strict=True), pairs.targets, strict=True))
     for query, title, target in zip(train.queries, train.titles, train.targets, strict=True):
         assert target_of[query, title] == target
+
+
+def test_validation_pairs_of_a_learned_query_are_refused(pairs: Pairs) -> None:
+    train, valid = split_by_query(pairs)
+    check_apart(train, valid)
+    shouted = replace(valid, queries=[train.queries[0].upper(), *valid.queries[1:]])
+    with pytest.raises(PairsRefused, match=f"got '{train.queries[0].upper()}', which stands in"):
+        check_apart(train, shouted)

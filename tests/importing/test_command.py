@@ -43,7 +43,9 @@ def test_tables_of_ones_own_with_columns_and_grades_of_ones_own(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["relevance"] == {"0": 1, "3": 1}
     assert f"{out}/judgments.test.csv" in done.stderr
-    assert (tmp_path / "out" / "pairs.csv").read_text() == "query,title,target\nshoes,Red shoe,1\n"
+    assert (tmp_path / "out" / "pairs.csv").read_text() == (
+        "query,title,target,relevance\nshoes,Red shoe,1,3\n"
+    )
 
 
 def test_what_can_not_be_imported_is_one_line(tmp_path: Path) -> None:

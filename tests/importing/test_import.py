@@ -173,8 +173,8 @@ def test_esci_keeps_its_split_and_one_locale(tmp_path: Path, esci_folder: Path) 
     assert [(row["product_id"], row["relevance"]) for row in test] == [("C3", "2"), ("D4", "1")]
     assert {row["query"] for row in rows(imported.folder / "judgments.train.csv")} == {"rain boots"}
     assert rows(imported.folder / "pairs.csv") == [  # nothing of the test part
-        {"query": "rain boots", "title": "Rain boots, green", "target": "1"},
-        {"query": "rain boots", "title": "Garden hose\n50 ft", "target": "0"},
+        {"query": "rain boots", "title": "Rain boots, green", "target": "1", "relevance": "3"},
+        {"query": "rain boots", "title": "Garden hose\n50 ft", "target": "0", "relevance": "0"},
     ]
     assert json.loads((imported.folder / "import.json").read_text())["split"] == "published"
 
