@@ -72,10 +72,15 @@ def transfer(
     block_titles: Annotated[int, typer.Option(help="titles that they share")] = 16,
     seed: int = 0,
     rule: Annotated[
-        Literal["strict", "wide"],
-        typer.Option(help="logs: ordered or shown unclicked; or clicked or skipped"),
+        Literal["strict", "wide", "clicks"],
+        typer.Option(
+            help="logs: ordered or shown unclicked; clicked or skipped; or shown at all, with the "
+            "click ratio as target, for `winnow train --objective pairwise`"
+        ),
     ] = "strict",
-    shown_times: Annotated[int, typer.Option(help="logs, strict: shown so often unclicked")] = 20,
+    shown_times: Annotated[
+        int, typer.Option(help="logs, strict: shown so often unclicked; clicks: shown so often")
+    ] = 20,
     skipped_times: Annotated[int, typer.Option(help="logs, wide: skipped so often")] = 5,
     behaviour: Annotated[
         Literal["none", "ordered", "clicked"],

@@ -88,7 +88,8 @@ def teach_lexical(
     """
     if out.exists():
         raise TrainingRefused(f"{out}: exists already; training never overwrites: name another")
-    check_classes(pairs, validation, options.relevant_from)
+    check_classes(pairs, "training", options.relevant_from)
+    check_classes(validation, "validation", options.relevant_from)
     titles = sorted({*catalogue, *pairs.titles})
     features = _features(titles, encoder, threads, on_progress)
     learned = _matrix(features, pairs, "training features", on_progress), _targets(pairs, options)

@@ -1,4 +1,5 @@
-"""Pairs for a teacher to label, out of a shop's log: BERT2DNN's transfer sets (section IV).
+"""Pairs for a teacher to label, out of a shop's log: BERT2DNN's transfer sets (section IV); or
+pairs with click ratios, which DRFC and DRDD learn from without a teacher.
 
 A log has one row per query and product, or several that add up: how often the product was shown
 for the query, clicked, ordered, and perhaps skipped (shown above one that was clicked). It may be
@@ -114,7 +115,12 @@ def filter_log(
                 for _ in pairs:
                     pass
                 return LogReport(None, None, counts, time.monotonic() - started)
-            sha256 = write_pairs(out, pairs, behaviour=options.behaviour != "none")
+            sha256 = write_pairs(
+                out,
+                pairs,
+                behaviour=options.behaviour != "none",
+                targets=options.rule == "clicks",
+            )
     except OSError as error:
         raise TransferRefused(f"{out.parent}: {error.strerror or error}") from error
     return LogReport(out, sha256, counts, time.monotonic() - started)
@@ -126,6 +132,10 @@ def source_of(events: Sequence[int], options: LogOptions) -> tuple[Source | None
     events: how often shown, clicked, ordered, skipped
     """
     shown, clicked, ordered, skipped = events
+    if options.rule == "clicks":
+        if shown < options.shown_times:
+            return None, False
+        return "ordered" if ordered else "clicked" if clicked else "shown", False
     wanted = options.behaviour != "none" and ordered > 0
     wanted |= options.behaviour == "clicked" and clicked > 0
     if ordered > 0 and (options.rule == "strict" or wanted):
@@ -223,7 +233,9 @@ def _taken(
                 counts.pairs[source] += 1
                 counts.behaviour += wanted
                 title, product_id = products.titles[position], products.ids[position]
-                yield TransferPair(queries[key], title, product_id, source, wanted)
+                # A product may be clicked twice where it was shown once.
+                ratio = min(1.0, happened.clicked / happened.shown) if happened.shown else 0.0
+                yield TransferPair(queries[key], title, product_id, source, wanted, ratio)
             counts.queries += any_taken
         part.unlink()
         on_progress("filter", done, len(parts))

@@ -90,6 +90,8 @@ class Recipe(Table):
                     'wanted ([transfer.log] with behaviour = "ordered" or "clicked"), or a file '
                     "with that column, got pairs without such marks"
                 )
+            if student.clicks:
+                self._check_clicks(student)
             if student.context is None:  # one in context reads other texts than labels are of
                 above.append(student.name)
         self._check_encoders()
@@ -114,11 +116,29 @@ class Recipe(Table):
                 )
 
     def _marks_behaviour(self, student: StudentTable) -> bool:
-        wide = self.wide if self.wide is not None and self.learns_widely(student) else None
-        transfer = wide or self.transfer
+        transfer = self._transfer_of(student)
         if transfer.log is not None:
             return transfer.log.options.behaviour != "none"
         return transfer.file is not None  # whose columns are not known here
+
+    def _check_clicks(self, student: StudentTable) -> None:
+        """Click ratios are targets of their own: no teacher's label is looked at."""
+        transfer = self._transfer_of(student)
+        from_log = transfer.log is not None and transfer.log.options.rule == "clicks"
+        if not from_log and transfer.file is None:
+            raise ValueError(
+                f"student {student.name!r}: clicks: expected a log ([transfer.log] with rule = "
+                '"clicks"), or a file with targets, got pairs that nobody has seen'
+            )
+        if student.labels or student.temperature != 1.0 or student.behaviour:
+            raise ValueError(
+                f"student {student.name!r}: clicks: expected neither labels nor temperature nor "
+                "behaviour, which are of teachers' labels: leave them out"
+            )
+
+    def _transfer_of(self, student: StudentTable) -> Transfer:
+        wide = self.wide if self.wide is not None and self.learns_widely(student) else None
+        return wide or self.transfer
 
     def _check_encoders(self) -> None:
         """An encoder that a recipe makes is made before it is used."""
@@ -174,7 +194,9 @@ class Recipe(Table):
         return student.bundle or f"{self.name}-{student.name}"
 
     def labels_of(self, student: StudentTable) -> tuple[str, ...]:
-        """The teachers, and students before it, that it learns from."""
+        """The teachers, and students before it, that it learns from; none of one of clicks."""
+        if student.clicks:
+            return ()
         return student.labels or tuple(each.name for each in self.teacher)
 
     def learns_widely(self, student: StudentTable) -> bool:

@@ -187,6 +187,7 @@ class StudentTable(Table):
     temperature: PositiveFloat = 1.0  # of the labels: sigmoid(logit / temperature)
     max_pairs: PositiveInt | None = None  # the first so many of them
     behaviour: bool = False  # pairs that the log marks as wanted have target 1
+    clicks: bool = False  # learns the log's click ratios (rule "clicks") in place of labels
     objective: ObjectiveName = "pointwise"  # with the options of that objective, below
     seed: NonNegativeInt | None = None  # None: the recipe's
     options: Annotated[TrainOptions, checked] = TrainOptions()

@@ -78,7 +78,8 @@ def teach(
         TeacherRefused: no such device.
         EncoderRefused: the encoder's folder is no checkpoint of an encoder.
     """
-    check_classes(pairs, validation, options.relevant_from)
+    check_classes(pairs, "training", options.relevant_from)
+    check_classes(validation, "validation", options.relevant_from)
     chosen = choose_device(device)
     run = RunFolder(out, _identity(encoder, pairs, validation, options))
     with seeded(options.seed, chosen):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from distill.continuation import continue_student, weights_sha256
 from distill.errors import TrainingRefused
 from distill.fine_tune import seeded
-from distill.objectives import Pointwise
+from distill.objectives import Pairwise, Pointwise
 from distill.options import TrainOptions
 from distill.resume import RunFolder
 from distill.start import start_student
@@ -102,7 +102,9 @@ def train(
 
 
 def _check_pairs(pairs: Pairs, validation: Pairs, options: TrainOptions) -> None:
-    check_classes(pairs, validation)
+    if not isinstance(options.objective, Pairwise):  # which asks for targets that differ
+        check_classes(pairs, "training")
+    check_classes(validation, "validation")
     hard = options.objective.hard_weight if isinstance(options.objective, Pointwise) else 0.0
     if hard and pairs.hard is None:
         raise TrainingRefused(

@@ -3,6 +3,7 @@
 from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,20 +88,21 @@ def judged_by_people(pairs: Pairs) -> Pairs:
     return replace(pairs.take(judged), targets=pairs.hard[judged], hard=None)
 
 
-def check_classes(pairs: Pairs, validation: Pairs, relevant_from: float = 0.5) -> None:
+def check_classes(
+    pairs: Pairs, what: Literal["training", "validation"], relevant_from: float = 0.5
+) -> None:
     """Refuses pairs that nothing can be learned from, or validated on.
 
     Raises:
-        TrainingRefused: the targets of one of the two all lie on one side of `relevant_from`.
+        TrainingRefused: the targets all lie on one side of `relevant_from`.
     """
-    for name, part in (("training", pairs), ("validation", validation)):
-        relevant = int((part.targets >= relevant_from).sum())
-        if not 0 < relevant < len(part):
-            raise TrainingRefused(
-                f"{part.source}: expected relevant and irrelevant {name} pairs (target >= "
-                f"{relevant_from:g} and below), got {relevant} relevant of {len(part)}: give more "
-                "pairs"
-            )
+    relevant = int((pairs.targets >= relevant_from).sum())
+    if not 0 < relevant < len(pairs):
+        raise TrainingRefused(
+            f"{pairs.source}: expected relevant and irrelevant {what} pairs (target >= "
+            f"{relevant_from:g} and below), got {relevant} relevant of {len(pairs)}: give more "
+            "pairs"
+        )
 
 
 def pairs_facts(pairs: Pairs, validation: Pairs) -> Facts:

@@ -1,7 +1,7 @@
 """A transfer set on disk: pairs without labels, one per row, in a table that is written whole.
 
-Columns: query, title, product_id (may be empty), source, and behaviour (1 or empty) where the set
-has hard positives. `evaluation.tables` reads it.
+Columns: query, title, product_id (may be empty), source; behaviour (1 or empty) where the set has
+hard positives; target (a click ratio) where a log gave it. `evaluation.tables` reads it.
 """
 
 import csv
@@ -29,44 +29,56 @@ Source = Literal[
     "skipped",
 ]
 BEHAVIOUR_COLUMN = "behaviour"
-_COLUMNS = ("query", "title", "product_id", "source")
+TARGET_COLUMN = "target"
+_COLUMNS: tuple[str, ...] = ("query", "title", "product_id", "source")
 _GZIP_LEVEL = 6  # 9, Python's own choice, takes three times as long for 1 % less
 
 
 class TransferPair(NamedTuple):
-    """One row: `source` says how the pair came about; behaviour, that somebody wanted it."""
+    """One row: `source` says how the pair came about; behaviour, that somebody wanted it; target,
+    how often it was clicked, of the times it was shown.
+    """
 
     query: str
     title: str
     product_id: str
     source: Source
     behaviour: bool = False
+    target: float = 0.0
 
 
 class _Rows(Protocol):
     def writerow(self, row: Iterable[str], /) -> object: ...
 
 
-def write_pairs(path: Path, pairs: Iterable[TransferPair], *, behaviour: bool) -> str:
+def write_pairs(
+    path: Path, pairs: Iterable[TransferPair], *, behaviour: bool = False, targets: bool = False
+) -> str:
     """Streams pairs into a file that appears when it is whole; its sha256.
 
     The same pairs give the same bytes, gzipped or not.
 
     path: its name ends in .csv, .tsv or .jsonl, or one of these and .gz
-    behaviour: write the column of that name
+    behaviour, targets: write the column of that name
 
     Raises:
         TransferRefused: another ending, or the file can't be written.
     """
     check_writable(path)
-    columns = (*_COLUMNS, BEHAVIOUR_COLUMN) if behaviour else _COLUMNS
+    columns = _COLUMNS
+    columns += (BEHAVIOUR_COLUMN,) if behaviour else ()
+    columns += (TARGET_COLUMN,) if targets else ()
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         with _text_file(unfinished, gzipped=path.name.lower().endswith(".gz")) as file:
             rows = _rows(path, file, columns)
             for pair in pairs:
-                cells = (pair.query, pair.title, pair.product_id, pair.source)
-                rows.writerow((*cells, "1" if pair.behaviour else "") if behaviour else cells)
+                cells = [pair.query, pair.title, pair.product_id, pair.source]
+                if behaviour:
+                    cells.append("1" if pair.behaviour else "")
+                if targets:
+                    cells.append(f"{pair.target:.6g}")
+                rows.writerow(cells)
         sha256 = file_sha256(unfinished)
         unfinished.replace(path)
     except OSError as error:

@@ -9,7 +9,7 @@ from distill.errors import TransferRefused
 from distill.ranges import at_least
 
 OnProgress = Callable[[str, int, int | None], None]  # phase, done, total where it is known
-Rule = Literal["strict", "wide"]
+Rule = Literal["strict", "wide", "clicks"]
 Behaviour = Literal["none", "ordered", "clicked"]
 
 _LEAST = {"seed": 0, "pairs_per_query": 0, "rewrites": 0, "pseudo_queries": 0}
@@ -66,11 +66,14 @@ class TransferOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LogOptions:
-    """Which logged pairs make the transfer set; rules and their defaults are BERT2DNN's.
+    """Which logged pairs make the transfer set; the first two rules and defaults are BERT2DNN's.
 
     rule: "strict" takes pairs that were ordered, or shown `shown_times` without a click (its 50
-        million pairs); "wide" those clicked, or skipped `skipped_times` (its 170 million)
-    shown_times: showings without a click after which a pair counts as disliked
+        million pairs); "wide" those clicked, or skipped `skipped_times` (its 170 million);
+        "clicks" those shown `shown_times`, with their click ratio as target: what DRFC and DRDD
+        learn first
+    shown_times: showings without a click after which a pair counts as disliked; of "clicks",
+        showings from which a ratio is believed
     skipped_times: showings above a click of the same page (column `skipped`) that do
     behaviour: which pairs are marked as hard positives, "clicked" with those ordered, and taken
         whatever the rule says (the paper's online model mixes in clicked pairs)
@@ -94,4 +97,9 @@ class LogOptions:
         ):
             if value not in known:
                 raise TransferRefused(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        if self.rule == "clicks" and self.behaviour != "none":
+            raise TransferRefused(
+                f"behaviour: expected none with the rule clicks, whose targets say what was "
+                f"wanted, got {self.behaviour!r}: leave it out"
+            )
         at_least(self, _LEAST_OF_A_LOG, TransferRefused)

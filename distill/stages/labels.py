@@ -15,7 +15,7 @@ from distill.stages.stage import Kind, Result, Stage
 from distill.stages.teachers import data_inputs, data_options
 from distill.teacher_onnx import open_teacher
 from distill.transfer import make_transfer_set
-from distill.transfer_file import BEHAVIOUR_COLUMN
+from distill.transfer_file import BEHAVIOUR_COLUMN, TARGET_COLUMN
 from distill.transfer_inputs import QueryFile
 from distill.transfer_options import OnProgress
 
@@ -37,14 +37,8 @@ def transfer_stage(run: RecipeRun, kind: Kind, table: Transfer, out: Path) -> St
         if not path.is_file():
             raise RecipeRefused(f"{kind}: {what}: expected a file, found none at {path}")
 
-    behaviour = [each.name for each in run.recipe.student if each.behaviour]
-    if table.file is not None and behaviour:
-        first = next(PairsFile(out).rows(), None)
-        if first is not None and not first.has(BEHAVIOUR_COLUMN):
-            raise RecipeRefused(
-                f"student {behaviour[0]!r}: behaviour: expected a column {BEHAVIOUR_COLUMN!r} of "
-                f"{out.name}, which marks what was wanted, found none: leave it out"
-            )
+    if table.file is not None:
+        _check_columns(run, out)
 
     def write(on_progress: OnProgress) -> None:
         if not out.exists() and table.log is not None:
@@ -72,6 +66,22 @@ def transfer_stage(run: RecipeRun, kind: Kind, table: Transfer, out: Path) -> St
         result=lambda: {"pairs": sum(1 for _ in _queries(out))},
         leaves=[] if table.file else [out, out.with_name(f"{out.name}.unfinished")],
     )
+
+
+def _check_columns(run: RecipeRun, given: Path) -> None:
+    """Refuses a file that lacks what a student wants to learn of it."""
+    first = next(PairsFile(given).rows(), None)
+    for student in run.recipe.student:
+        if first is None or run.pairs_of(student) != given:
+            continue
+        wanted = {BEHAVIOUR_COLUMN: student.behaviour, TARGET_COLUMN: student.clicks}
+        for column, needed in wanted.items():
+            if needed and not first.has(column):
+                raise RecipeRefused(
+                    f"student {student.name!r}: expected a column {column!r} of {given.name}, for "
+                    f"its {'behaviour' if student.behaviour else 'clicks'}, found none: leave that "
+                    "out"
+                )
 
 
 def _from_log(run: RecipeRun, log: Log, out: Path, on_progress: OnProgress) -> None:

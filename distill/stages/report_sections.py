@@ -43,7 +43,7 @@ def made(run: RecipeRun, facts: Mapping[str, Facts]) -> Section:
                 table.name,
                 table.kind,
                 table.encoder or "",
-                ", ".join(run.recipe.labels_of(table)),
+                ", ".join(run.recipe.labels_of(table)) or "clicks",
                 table.objective,
                 f"{table.temperature:g}",
                 f"{pairs:,}",

@@ -136,6 +136,8 @@ class RecipeRun:
             members = self.recipe.stacks[name]
         else:
             return relevant_probability(self.teacher(name))
+        if not members:  # a student that learned clicks, then judgements
+            return self.data.relevant_target()
         return fmean(self.relevant_probability(member) for member in members)
 
     def checkpoint(self, student: StudentTable) -> Path:

@@ -22,7 +22,7 @@ from export.pairs import Pairs, read_pairs
 
 def student_stage(run: RecipeRun, table: StudentTable) -> Stage:
     """The student, taught by the labels of teachers, or of students before it."""
-    source = PairSource(
+    source = PairSource(  # of one that learns clicks, without labels: the file's own targets
         path=run.pairs_of(table),
         labels=_labels(run, table, labels_kind(run, table)),
         temperature=table.temperature,
@@ -34,7 +34,9 @@ def student_stage(run: RecipeRun, table: StudentTable) -> Stage:
 
 
 def fine_tune_stage(run: RecipeRun, table: StudentTable) -> Stage:
-    """ReprBERT's second stage: judged training pairs, with soft and hard labels."""
+    """ReprBERT's second stage: judged training pairs, with soft and hard labels; of a student that
+    has learned clicks, as in DRFC and DRDD, the judgements alone.
+    """
     if table.fine_tune is None:
         raise ValueError(f"student {table.name!r} has no fine_tune")
     first = _options(run, table)
@@ -52,7 +54,7 @@ def fine_tune_stage(run: RecipeRun, table: StudentTable) -> Stage:
         device=first.device,
         start=run.at("students", table.name),
         objective=Pointwise(
-            hard_weight=table.fine_tune.hard_weight,
+            hard_weight=0.0 if table.clicks else table.fine_tune.hard_weight,
             pairs_per_title=table.pointwise.pairs_per_title,
         ),
     )
@@ -152,6 +154,8 @@ def graph_of(run: RecipeRun, table: StudentTable) -> Graph:
 
 def _judged(run: RecipeRun, table: StudentTable) -> PairSource:
     """Judged training pairs, with the teachers' labels and people's."""
+    if table.clicks:
+        return PairSource(path=run.judged("train"))
     return PairSource(
         path=run.judged("train"),
         labels=_labels(run, table, "labels-judged"),

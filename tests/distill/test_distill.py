@@ -333,7 +333,7 @@ def test_behaviour_that_a_transfer_set_does_not_mark_is_refused_before_the_work(
     changed = f'{text[:start]}[transfer]\nfile = "given.csv"\n{text[end:]}'
     done.recipe.write_text(changed, encoding="utf-8")
     with pytest.raises(
-        RecipeRefused, match=r"'bag-warm': behaviour: expected a column 'behaviour'"
+        RecipeRefused, match=r"'bag-warm': expected a column 'behaviour' of given\.csv"
     ):
         plan(done.run(), ())
 

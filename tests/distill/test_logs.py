@@ -14,6 +14,7 @@ from distill.transfer_options import LogOptions
 from evaluation.errors import InputFileError
 from evaluation.judgments import split_of
 from evaluation.tables import rows
+from export.pairs import PairColumns, read_pairs
 
 QUERIES = [f"{word} {number}" for word in ("red lamp", "garden hose") for number in range(60)]
 
@@ -129,6 +130,10 @@ def test_the_pairs_are_those_of_the_rule(
         ((99, 0, 0, 4), "wide", "none", None, False),
         ((1, 0, 1, 0), "wide", "ordered", "ordered", True),
         ((1, 1, 0, 0), "wide", "clicked", "clicked", True),
+        ((20, 3, 0, 0), "clicks", "none", "clicked", False),
+        ((20, 3, 1, 0), "clicks", "none", "ordered", False),
+        ((20, 0, 0, 0), "clicks", "none", "shown", False),
+        ((19, 9, 9, 9), "clicks", "none", None, False),
     ],
 )
 def test_the_rules_one_by_one(
@@ -136,6 +141,20 @@ def test_the_rules_one_by_one(
 ) -> None:
     options = LogOptions(rule=rule, behaviour=behaviour)  # type: ignore[arg-type]
     assert source_of(events, options) == (source, wanted)
+
+
+def test_click_ratios_are_of_all_rows_of_a_pair(products: Products, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    query = next(query for query in QUERIES if split_of(query) == "train")
+    days = ("p1,15,2,0", "p1,25,8,1", "p2,40,0,0", "p3,19,19,0", "p4,20,25,0")
+    lines = "".join(f"{query},{day}\n" for day in days)
+    path.write_text(f"query,product_id,shown,clicked,ordered\n{lines}")
+    report = filtered(path, products, tmp_path / "set.csv", LogOptions(rule="clicks"))
+    found = {row.text("product_id"): row.text("target") for row in rows(tmp_path / "set.csv")}
+    assert found == {"p1": "0.25", "p2": "0", "p4": "1"}
+    assert report.counts.pairs == {"ordered": 1, "shown": 1, "clicked": 1}
+    pairs = read_pairs(tmp_path / "set.csv", PairColumns())
+    assert sorted(pairs.targets.tolist()) == [0.0, 0.25, 1.0]
 
 
 def test_memory_changes_nothing_and_a_querys_pairs_lie_together(
@@ -204,7 +223,8 @@ def test_a_log_that_is_not_there_is_an_error_of_its_own(products: Products, tmp_
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"rule": "lax"}, "rule: expected one of strict, wide, got 'lax'"),
+        ({"rule": "lax"}, "rule: expected one of strict, wide, clicks, got 'lax'"),
+        ({"rule": "clicks", "behaviour": "ordered"}, "expected none with the rule clicks"),
         ({"behaviour": "seen"}, "behaviour: expected one of none, ordered, clicked"),
         ({"shown_times": 0}, "shown_times: expected at least 1, got 0"),
     ],

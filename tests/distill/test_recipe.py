@@ -210,6 +210,19 @@ WRONG = {
         ),
         r"teacher 'again': expected another one than 'minilm', got the same under two names",
     ),
+    "clicks that nobody has logged": (
+        SMALL + "clicks = true",
+        r"student 'bag': clicks: expected a log .* got pairs that nobody has seen",
+    ),
+    "clicks of a log that is read by another rule": (
+        SMALL + 'clicks = true\n[transfer.log]\npath = "log.csv"',
+        r"student 'bag': clicks: expected a log .* with rule = \"clicks\"",
+    ),
+    "clicks and labels": (
+        SMALL
+        + 'clicks = true\nlabels = ["minilm"]\n[transfer.log]\npath = "log.csv"\nrule = "clicks"',
+        r"student 'bag': clicks: expected neither labels nor",
+    ),
     "a stack of strangers": (
         SMALL + '[report.stacks]\nboth = ["minilm", "bert"]',
         r"report: stacks: both: expected teachers of this recipe \(minilm\), got 'bert'",

@@ -1,6 +1,8 @@
 """Stages and students that the small recipe of test_distill.py has not, each taken once."""
 
+import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +72,10 @@ label_pairs = 3_000
 pairs_per_query = 16
 pseudo_queries = 400
 
+[wide.log]
+path = "log.csv"
+rule = "clicks"
+
 [labels]
 scorer = "pytorch"
 
@@ -109,6 +115,17 @@ fine_tune = { epochs = 1, hard_weight = 1.0 }
 publish = false
 
 [[student]]
+name = "drdd"
+kind = "deepdot"
+clicks = true
+wide = true
+objective = "pairwise"
+epochs = 2
+learning_rate = 3e-3
+fine_tune = { epochs = 2, learning_rate = 1e-3 }
+publish = false
+
+[[student]]
 name = "neighbours"
 kind = "bert2dnn"
 labels = ["words"]
@@ -125,8 +142,19 @@ resamples = 100
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RecipeRun, dict[str, Taken]]:
     folder = tmp_path_factory.mktemp("kinds")
     recipe = write_tiny(folder, RECIPE)
+    write_log(folder)
     run = RecipeRun(read_recipe(recipe), folder / "work", folder / "bundles", device="cpu")
     return run, {each.stage.title: each for each in follow(run, (), Silent())}
+
+
+def write_log(folder: Path) -> None:
+    """What judged products were clicked: the better, the oftener, and never half of the time."""
+    with (folder / "log.csv").open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(("query", "product_id", "shown", "clicked", "ordered"))
+        for row in rows(folder / "judgments.csv"):
+            clicked = round(10 * row.number("relevance"))
+            table.writerow((row.text("query"), row.text("product_id"), 100, clicked, 0))
 
 
 def test_every_stage_is_taken(made: tuple[RecipeRun, dict[str, Taken]]) -> None:
@@ -134,7 +162,7 @@ def test_every_stage_is_taken(made: tuple[RecipeRun, dict[str, Taken]]) -> None:
     assert {"pretrain:small", "shorten:short", "fine-tune:drfc", "context:neighbours"} <= {*made[1]}
     report = json.loads((made[0].at("report-kinds") / "report.json").read_text(encoding="utf-8"))
     assert {each["scorer"] for each in report["scorers"]} >= {
-        *("words", "lists", "siamese", "poly", "listbert", "drfc", "neighbours")
+        *("words", "lists", "siamese", "poly", "listbert", "drfc", "drdd", "neighbours")
     }
 
 
@@ -146,6 +174,8 @@ def test_every_stage_is_taken(made: tuple[RecipeRun, dict[str, Taken]]) -> None:
         ("students/listbert", "listbert", "Listwise"),
         ("students/drfc", "bert2dnn", "Pairwise"),
         ("fine-tuned/drfc", "bert2dnn", "Pointwise"),
+        ("students/drdd", "deepdot", "Pairwise"),
+        ("fine-tuned/drdd", "deepdot", "Pointwise"),
     ],
 )
 def test_students_are_what_the_recipe_says(
@@ -167,6 +197,26 @@ def test_a_teacher_labels_no_more_pairs_than_it_is_told(
     shards = {name: len([*run.at("labels", name).glob("*.npy")]) for name in ("words", "lists")}
     assert shards == {"words": 2, "lists": 1}
     assert load_checkpoint(run.at("students", "listbert")).training["pairs"] == 2_000
+
+
+def test_clicks_are_learned_without_a_teacher_then_judgements(
+    made: tuple[RecipeRun, dict[str, Taken]],
+) -> None:
+    run, taken = made
+    logged = list(rows(run.wide))
+    assert {row.text("target") for row in logged} == {"0", "0.1", "0.2", "0.3"}
+    assert {split_of(row.text("query")) for row in logged} == {"train"}
+    first, second = (
+        load_checkpoint(run.at(folder, "drdd")).training for folder in ("students", "fine-tuned")
+    )
+    assert "teachers" not in first
+    assert "teachers" not in second
+    assert (first["pairs"], second["pairs"]) == (len(logged), taken["data"].result["train"])
+    assert second["hard_weight"] == 0.0
+    auc = taken["student:drdd"].result["validation ROC-AUC"]
+    assert isinstance(auc, float)
+    assert auc > 0.6  # chance is 0.5, and nobody has told it what is relevant
+    assert not any(title.startswith("labels-wide") for title in taken)
 
 
 def test_what_is_indexed_for_a_student_in_context_is_what_it_was_measured_on(
