@@ -135,6 +135,11 @@ class Recipe(Table):
                 f"student {student.name!r}: clicks: expected neither labels nor temperature nor "
                 "behaviour, which are of teachers' labels: leave them out"
             )
+        if student.fine_tune is not None and "hard_weight" in student.fine_tune.model_fields_set:
+            raise ValueError(
+                f"student {student.name!r}: fine_tune: hard_weight: expected none, since beside "
+                "clicks there are no soft labels to weigh judgements against: leave it out"
+            )
 
     def _transfer_of(self, student: StudentTable) -> Transfer:
         wide = self.wide if self.wide is not None and self.learns_widely(student) else None

@@ -223,6 +223,12 @@ WRONG = {
         + 'clicks = true\nlabels = ["minilm"]\n[transfer.log]\npath = "log.csv"\nrule = "clicks"',
         r"student 'bag': clicks: expected neither labels nor",
     ),
+    "clicks, and a weight beside soft labels": (
+        SMALL
+        + "clicks = true\nfine_tune = { hard_weight = 0.5 }\n"
+        + '[transfer.log]\npath = "log.csv"\nrule = "clicks"',
+        r"student 'bag': fine_tune: hard_weight: expected none",
+    ),
     "a stack of strangers": (
         SMALL + '[report.stacks]\nboth = ["minilm", "bert"]',
         r"report: stacks: both: expected teachers of this recipe \(minilm\), got 'bert'",
