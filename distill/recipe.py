@@ -155,9 +155,10 @@ class Recipe(Table):
         for shorten in self.shorten:
             _check_made(f"shorten {shorten.name!r}", shorten.encoder, made)
         made += [f"shortened:{each.name}" for each in self.shorten]
-        for teacher in self.teacher:
+        for teacher in self.teacher:  # one may begin with the layers of one above
             _check_made(f"teacher {teacher.name!r}", teacher.encoder, made)
-        made += [f"teacher:{each.name}" for each in self.teacher if not each.is_lexical]
+            if not teacher.is_lexical:
+                made.append(f"teacher:{teacher.name}")
         for student in self.student:
             _check_made(f"student {student.name!r}", student.encoder, made)
 

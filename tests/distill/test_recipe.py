@@ -253,7 +253,7 @@ WRONG = {
         SMALL.replace("package:some_package", "new:small"),
         r"teacher 'minilm': encoder: expected one that the recipe makes before \(there is none\)",
     ),
-    "a teacher that starts from a teacher": (
+    "a teacher that starts from itself": (
         SMALL.replace("package:some_package", "teacher:minilm"),
         r"teacher 'minilm': encoder: expected one that the recipe makes before",
     ),

@@ -60,8 +60,15 @@ models = 1
 rounds = 60
 
 [[teacher]]
-name = "lists"
+name = "points"
 encoder = "pretrained:small"
+epochs = 1
+learning_rate = 2e-3
+head_learning_rate = 2e-3
+
+[[teacher]]
+name = "lists"
+encoder = "teacher:points"
 loss = "listnet"
 epochs = 1
 learning_rate = 2e-3
@@ -162,7 +169,7 @@ def test_every_stage_is_taken(made: tuple[RecipeRun, dict[str, Taken]]) -> None:
     assert {"pretrain:small", "shorten:short", "fine-tune:drfc", "context:neighbours"} <= {*made[1]}
     report = json.loads((made[0].at("report-kinds") / "report.json").read_text(encoding="utf-8"))
     assert {each["scorer"] for each in report["scorers"]} >= {
-        *("words", "lists", "siamese", "poly", "listbert", "drfc", "drdd", "neighbours")
+        *("words", "points", "lists", "siamese", "poly", "listbert", "drfc", "drdd", "neighbours")
     }
 
 
