@@ -28,6 +28,7 @@ from distill.data_table import Data
 from distill.recipe_tables import (
     Calibrate,
     Labels,
+    LabelScorer,
     NewEncoder,
     PretrainTable,
     Publish,
@@ -106,7 +107,12 @@ class Recipe(Table):
         seen: dict[str, str] = {}
         for teacher in self.teacher:
             made = teacher.model_copy(
-                update={"name": "", "label_pairs": None, "seed": self.seed_of(teacher)}
+                update={
+                    "name": "",
+                    "scorer": None,
+                    "label_pairs": None,
+                    "seed": self.seed_of(teacher),
+                }
             )
             other = seen.setdefault(made.model_dump_json(), teacher.name)
             if other != teacher.name:
@@ -204,6 +210,10 @@ class Recipe(Table):
         if student.clicks:
             return ()
         return student.labels or tuple(each.name for each in self.teacher)
+
+    def scorer_of(self, teacher: TeacherTable) -> LabelScorer:
+        """What labels for a teacher; a lexical one labels as it is."""
+        return "pytorch" if teacher.is_lexical else teacher.scorer or self.labels.scorer
 
     def learns_widely(self, student: StudentTable) -> bool:
         """Whether it learns the pairs of [wide]: it says so, or another student labels for it."""

@@ -29,6 +29,8 @@ from distill.transfer_options import LogOptions, TransferOptions
 from evaluation.baselines import Baseline
 from evaluation.resampling import RESAMPLES
 
+LabelScorer = Literal["int8", "float32", "pytorch"]
+
 
 class NewEncoder(Table):
     """A BERT with random weights and a vocabulary of the catalogue's and the judged texts."""
@@ -78,6 +80,7 @@ class TeacherTable(Table):
     architecture: Literal["cross-encoder", "lexical"] = "cross-encoder"  # lexical: boosted trees
     encoder: str | None = None  # where it begins; what a lexical one sees beside words
     folder: Path | None = None  # in place of `encoder`: a teacher that is there
+    scorer: LabelScorer | None = None  # what labels for it; None: as [labels] says
     label_pairs: PositiveInt | None = None  # it labels the first so many pairs alone; None: all
     seed: NonNegativeInt | None = None  # None: the recipe's
     options: Annotated[TeachOptions, checked] = TeachOptions()
@@ -93,6 +96,8 @@ class TeacherTable(Table):
         sources = (self.encoder is not None) + (self.folder is not None)
         if sources > 1 or (sources == 0 and not self.is_lexical):
             raise ValueError("expected either encoder (to learn with), or folder (a teacher)")
+        if self.is_lexical and self.scorer is not None:
+            raise ValueError("scorer: a lexical teacher labels as it is: leave it out")
         told = self.options != TeachOptions() or self.lexical != LexicalOptions()
         if self.folder is not None and told:
             raise ValueError(f"folder: {self.folder} is trained already: leave out all options")
@@ -114,7 +119,7 @@ class Labels(Table):
     """What labels: the teacher in PyTorch (on a GPU the faster), or converted to an ONNX graph."""
 
     # What labels: ONNX graphs on the CPU in int8 or float32, or PyTorch (for a GPU).
-    scorer: Literal["int8", "float32", "pytorch"] = "int8"
+    scorer: LabelScorer = "int8"
 
 
 class Transfer(Table):

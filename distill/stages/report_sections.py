@@ -113,15 +113,13 @@ def as_served(scores: Figures) -> Section:
 
 def as_they_label(run: RecipeRun, judged: Judgments) -> Section:
     """Teachers in PyTorch, and as the graphs that labelled."""
-    scorer = run.recipe.labels.scorer
-    if scorer == "pytorch":
-        return Section("Teachers as they label", (), [])
     resampling = Resampling(
         judged.queries, resamples=run.recipe.report.resamples, seed=run.recipe.seed
     )
     rows = []
     for teacher in run.recipe.teacher:
-        if run.scorer(teacher.name) == run.teacher(teacher.name):
+        scorer = run.recipe.scorer_of(teacher)
+        if scorer == "pytorch":
             continue
         sampled = resampling.samples(
             {
@@ -134,11 +132,12 @@ def as_they_label(run: RecipeRun, judged: Judgments) -> Section:
             (
                 teacher.name,
                 shown(exact.interval()),
+                scorer,
                 shown(fast.interval()),
                 _signed(fast.minus(exact).interval()),
             )
         )
-    columns = ("teacher", "PyTorch float32", f"as it labels, {scorer}", "difference in ROC-AUC")
+    columns = ("teacher", "PyTorch float32", "labels in", "as it labels", "difference in ROC-AUC")
     return Section("Teachers as they label", columns, rows)
 
 

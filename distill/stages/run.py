@@ -122,10 +122,10 @@ class RecipeRun:
         students = {each.name: each for each in self.recipe.student}
         if name in students:
             return self.checkpoint(students[name])
-        lexical = _named(self.recipe.teacher, name).is_lexical
-        if lexical or self.recipe.labels.scorer == "pytorch":
+        scorer = self.recipe.scorer_of(_named(self.recipe.teacher, name))
+        if scorer == "pytorch":
             return self.teacher(name)
-        return self.at("converted", f"{name}.{self.recipe.labels.scorer}")
+        return self.at("converted", f"{name}.{scorer}")
 
     def relevant_probability(self, name: str) -> float:
         """From which a teacher, a stack of them, or a student of them calls a pair relevant."""

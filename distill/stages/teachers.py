@@ -186,7 +186,7 @@ def teacher_stage(run: RecipeRun, table: TeacherTable) -> Stage:
 
 def convert_stage(run: RecipeRun, table: TeacherTable) -> Stage:
     """A teacher as an ONNX graph, which labels faster on a CPU."""
-    out, precision = run.scorer(table.name), run.recipe.labels.scorer
+    out, precision = run.scorer(table.name), run.recipe.scorer_of(table)
     if precision == "pytorch":
         raise ValueError("a teacher that labels in PyTorch is not converted")
 
@@ -228,7 +228,7 @@ def judge_stage(run: RecipeRun, table: TeacherTable) -> Stage:
     scorers = {run.at("test", f"{table.name}.npy"): teacher}
     scorer = run.scorer(table.name)
     if scorer != teacher:
-        scorers[run.at("test", f"{table.name}.{run.recipe.labels.scorer}.npy")] = scorer
+        scorers[run.at("test", f"{table.name}.{run.recipe.scorer_of(table)}.npy")] = scorer
 
     def write(on_progress: OnProgress) -> None:
         test = read_pairs(run.judged("test"), TARGETS)

@@ -261,6 +261,12 @@ WRONG = {
         SMALL.replace("epochs = 2", 'folder = "there"'),
         r"teacher 'minilm': expected either encoder \(to learn with\), or folder",
     ),
+    "a lexical teacher in int8": (
+        SMALL.replace('encoder = "package:some_package"', 'architecture = "lexical"').replace(
+            "epochs = 2", 'scorer = "int8"'
+        ),
+        r"teacher 'minilm': scorer: a lexical teacher labels as it is",
+    ),
     "two ways to split": (
         SMALL.replace("relevant_from", 'train = "x.csv"\nrelevant_from'),
         r"data: expected either judgments .* or train, valid and test",

@@ -73,6 +73,7 @@ loss = "listnet"
 epochs = 1
 learning_rate = 2e-3
 head_learning_rate = 2e-3
+scorer = "float32"
 label_pairs = 3_000
 
 [transfer]
@@ -204,6 +205,16 @@ def test_a_teacher_labels_no_more_pairs_than_it_is_told(
     shards = {name: len([*run.at("labels", name).glob("*.npy")]) for name in ("words", "lists")}
     assert shards == {"words": 2, "lists": 1}
     assert load_checkpoint(run.at("students", "listbert")).training["pairs"] == 2_000
+
+
+def test_a_teacher_may_label_in_another_precision_than_the_others(
+    made: tuple[RecipeRun, dict[str, Taken]],
+) -> None:
+    run, taken = made
+    assert [title for title in taken if title.startswith("convert")] == ["convert:lists"]
+    report = json.loads((run.at("report-kinds") / "report.json").read_text(encoding="utf-8"))
+    (section,) = (each for each in report["sections"] if each["title"] == "Teachers as they label")
+    assert [row[0::2][:2] for row in section["rows"]] == [["lists", "float32"]]
 
 
 def test_clicks_are_learned_without_a_teacher_then_judgements(
