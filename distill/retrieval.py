@@ -6,10 +6,10 @@ segmenter) with English plurals folded; scores are precomputed per word and titl
 
 from collections.abc import Iterable, Sequence
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.baselines import bm25_library
 from model_store.cwub import units
 
 _SHORTEST_PLURAL = 4  # "gas" and "bus" are none
@@ -30,7 +30,7 @@ class TitleIndex:
         self._words: dict[str, int] = {}
         numbered = self._words
         rows = [[numbered.setdefault(term, len(numbered)) for term in terms(t)] for t in titles]
-        self._index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+        self._index = bm25_library().BM25(method="lucene", k1=1.5, b=0.75)
         if numbered:
             self._index.index((rows, numbered), create_empty_token=False, show_progress=False)
 

@@ -5,6 +5,7 @@ needs no segmenter, with English plurals folded. What all three share is what th
 that isn't there counts for nothing, however near in meaning.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -98,7 +99,7 @@ def bm25(
     Raises:
         LibraryMissing: bm25s is not installed.
     """
-    library = _bm25s()
+    library = bm25_library()
     position = {title: row for row, title in enumerate(_corpus(titles, catalogue))}
     numbers: dict[str, int] = {}
     rows = [[numbers.setdefault(word, len(numbers)) for word in words(t)] for t in position]
@@ -128,10 +129,15 @@ def _singular(word: str) -> str:
     return word[:-1]
 
 
-def _bm25s() -> ModuleType:
+def bm25_library() -> ModuleType:
+    """bm25s, whose log tells of every index it builds, unless it is told not to.
+
+    Raises:
+        LibraryMissing: it is not installed.
+    """
     try:
-        return import_module("bm25s")
+        library = import_module("bm25s")
     except ModuleNotFoundError as error:
-        raise LibraryMissing(
-            "the bm25 baseline needs bm25s: pip install 'winnow-relevance[train]'"
-        ) from error
+        raise LibraryMissing("BM25 needs bm25s: pip install 'winnow-relevance[train]'") from error
+    logging.getLogger("bm25s").setLevel(logging.WARNING)
+    return library

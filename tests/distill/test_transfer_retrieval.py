@@ -1,5 +1,6 @@
 """BM25 against the formula, and the spread of ranks."""
 
+import logging
 import math
 from collections import Counter
 
@@ -102,3 +103,9 @@ def test_neighbours_are_known_both_ways() -> None:
     assert found.nearing(1).tolist() == [0]
     assert found.nearing(4).tolist() == []
     assert Neighbours([], 3).near(2).tolist() == []
+
+
+def test_an_index_is_built_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        TitleIndex(["red lamp", "steel hose"])
+    assert not caplog.records
