@@ -1,6 +1,7 @@
 """Students of one recipe that differ in an option or two: what differs, and curves over it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from distill.recipe import Recipe
 from distill.recipe_tables import StudentTable
@@ -27,9 +28,14 @@ _AXES = {
 
 
 def differences(before: StudentTable, after: StudentTable) -> str:
-    """The options in which two students differ: "temperature 1.0 -> 2.0"."""
+    """The options in which two students differ: "temperature 1.0 -> 2.0".
+
+    Of two objectives their names: what only one of them has can't be compared.
+    """
     was, now = _options(before), _options(after)
-    changed = (name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name))
+    own = asdict(before.descends_on).keys() ^ asdict(after.descends_on).keys()
+    names = sorted((was.keys() | now.keys()) - own)
+    changed = (name for name in names if was.get(name) != now.get(name))
     return ", ".join(f"{name} {_said(was.get(name))} -> {_said(now.get(name))}" for name in changed)
 
 

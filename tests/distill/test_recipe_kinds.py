@@ -217,6 +217,18 @@ def test_a_teacher_may_label_in_another_precision_than_the_others(
     assert [row[0::2][:2] for row in section["rows"]] == [["lists", "float32"]]
 
 
+def test_variants_of_another_objective_differ_by_its_name(
+    made: tuple[RecipeRun, dict[str, Taken]],
+) -> None:
+    run, _ = made
+    report = json.loads((run.at("report-kinds") / "report.json").read_text(encoding="utf-8"))
+    (section,) = (each for each in report["sections"] if each["title"] == "Variants")
+    differs = {row[0]: row[1] for row in section["rows"]}
+    assert differs["poly"] == "codes 16 -> 2, kind siamese -> poly"
+    assert differs["listbert"].endswith("max_pairs none -> 2000, objective pointwise -> listwise")
+    assert "list_size" not in differs["listbert"]
+
+
 def test_clicks_are_learned_without_a_teacher_then_judgements(
     made: tuple[RecipeRun, dict[str, Taken]],
 ) -> None:
