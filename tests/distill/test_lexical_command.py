@@ -143,7 +143,8 @@ def test_a_recipe_labels_with_it_as_it_is(tmp_path: Path) -> None:
 
 
 def test_teachers_are_compared_without_a_student(tmp_path: Path) -> None:
-    recipe = RECIPE[: RECIPE.index("[[teacher]]")] + WORDS + WORDS.replace("words", "letters")
+    other = WORDS.replace("words", "letters").replace("rounds = 40", "rounds = 30")
+    recipe = RECIPE[: RECIPE.index("[[teacher]]")] + WORDS + other
     stacked = '[report]\nresamples = 100\nstacks = { both = ["words", "letters"] }\n'
     run = _run(write_tiny(tmp_path, f"{recipe}[transfer]\npseudo_queries = 10\n{stacked}"))
     taken = {each.stage.title: each.result for each in follow(run, (), _Silence())}
@@ -187,7 +188,10 @@ def test_teach_takes_an_encoder(judged: Path, encoder_folder: Path, tmp_path: Pa
     [
         (("rounds = 40", "epochs = 3"), "teacher 'words': epochs: unknown key"),
         (("rounds = 40", "rounds = 0"), "teacher 'words': rounds: expected at least 1, got 0"),
-        (("rounds = 40", 'encoder = "new:other"'), "that the recipe makes before (new:small), got"),
+        (
+            ("rounds = 40", 'encoder = "new:other"'),
+            "that the recipe makes before (new:small, teacher:cross), got",
+        ),
         (("models = 2\nrounds = 40", 'encoder = "new:small"\nfolder = "x"'), "either encoder (to"),
         (("rounds = 40", 'folder = "x"'), "x is trained already: leave out all options"),
         (('"lexical"', '"trees"'), "architecture: expected 'cross-encoder' or 'lexical'"),
