@@ -64,8 +64,8 @@ def say_context(manifest: Manifest) -> None:
         say(
             f"warning: {manifest.name} {manifest.version} reads texts with those of up to "
             f"{manifest.training['context.neighbours']} neighbours; here they stand as the files "
-            "have them. Give texts that `winnow context --evaluate` wrote, or ask the service "
-            "(--url), whose catalogue and queries were indexed in context"
+            "have them. Give texts that `winnow context --evaluate` wrote, or ask a service whose "
+            "catalogue and queries were indexed in context (winnow evaluate --url)"
         )
 
 
