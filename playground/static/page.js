@@ -36,12 +36,12 @@ async function start() {
   for (const name of ["sort", "count"]) choose(byId(name), address.get(name));
   const first = models.find((model) => model.default) ?? models[0];
   showModels(address.get("student") ?? first.name, address.get("other") ?? "");
-  makeStudents();
+  const students = chosenStudents();
   const threshold = Number(address.get("threshold") ?? NaN);
-  if (threshold >= 0 && threshold <= 1) state.students[0].threshold = threshold;
+  if (threshold >= 0 && threshold <= 1) students[0].threshold = threshold;
   const query = address.get("query") ?? shop.examples[0] ?? "";
   byId("query").value = query;
-  if (query) await search();
+  await search(students);
 }
 
 /** @param {string[]} examples */
@@ -50,7 +50,7 @@ function showExamples(examples) {
     const chip = element("button", { class: "chip", text: query, attributes: { type: "button" } });
     chip.addEventListener("click", () => {
       byId("query").value = query;
-      guarded(search);
+      guarded(() => search());
     });
     return chip;
   });
@@ -71,30 +71,39 @@ function showModels(student, other) {
   byId("other").closest("label").hidden = options.length < 2;
 }
 
-function makeStudents() {
-  const { mode } = chosenSorting();
+/** Those on the page already keep their thresholds. @returns {Student[]} */
+function chosenStudents() {
   const chosen = [byId("student").value, byId("other").value].filter(Boolean);
-  state.students = chosen.map((name, index) => {
+  return chosen.map((name, index) => {
     const model = state.models.find((held) => held.name === name);
     if (model === undefined) throw new Error(`No student called ${name} is served`);
-    return new Student(model, index ? "B" : "A", mode, () => requestAnimationFrame(show));
+    const seated = state.students[index];
+    if (seated?.model === model) return seated;
+    return new Student(model, index ? "B" : "A", chosenSorting().mode, () => requestAnimationFrame(show));
   });
-  byId("students").replaceChildren(...state.students.map(({ panel }) => panel));
+}
+
+/** They are the page's from now on: with their scores, so that nothing shown is without.
+ * @param {Student[]} students */
+function seat(students) {
+  const same = students.length === state.students.length && students.every((each, at) => each === state.students[at]);
+  state.students = students;
+  if (!same) byId("students").replaceChildren(...students.map(({ panel }) => panel));
 }
 
 /** Candidates of what stands in the box, scored by each student. */
-async function search() {
+async function search(students = chosenStudents()) {
   const query = byId("query").value.trim();
-  if (!query) return;
-  asking.abort();
-  asking = new AbortController();
-  const { signal } = asking;
-  byId("results").setAttribute("aria-busy", "true");
+  if (!query) {
+    if (!state.query) seat(students);
+    return;
+  }
+  const signal = askAnew();
   const products = await api.candidates(query, Number(byId("count").value), signal);
-  const scored = await scores(query, products, signal);
+  const scored = await scores(query, products, students, signal);
   Object.assign(state, { query, products });
   results.load(products, (card) => guarded(() => openDetails(state.query, card, state.students)));
-  accept(scored);
+  accept(students, scored);
   for (const { value, has } of [
     { value: "price", has: products.some(({ price }) => price !== null) },
     { value: "price-desc", has: products.some(({ price }) => price !== null) },
@@ -107,25 +116,34 @@ async function search() {
 /** Other students, the same candidates. */
 async function scoreAgain() {
   if (!state.query) return search();
-  asking.abort();
-  asking = new AbortController();
-  accept(await scores(state.query, state.products, asking.signal));
+  const students = chosenStudents();
+  accept(students, await scores(state.query, state.products, students, askAnew()));
   show();
 }
 
+/** What was asked for before is wanted no more. */
+function askAnew() {
+  asking.abort();
+  asking = new AbortController();
+  byId("results").setAttribute("aria-busy", "true");
+  return asking.signal;
+}
+
 /** One after the other, so that none waits for another and the stages say so.
- * @param {string} query @param {api.Product[]} products @param {AbortSignal} signal */
-async function scores(query, products, signal) {
+ * @param {string} query @param {api.Product[]} products @param {Student[]} students @param {AbortSignal} signal */
+async function scores(query, products, students, signal) {
   const ids = products.map(({ product_id: id }) => id);
   const answers = [];
-  for (const { model } of state.students) answers.push(await api.score(query, ids, model.name, signal));
+  for (const { model } of students) answers.push(await api.score(query, ids, model.name, signal));
   return answers;
 }
 
-/** @param {Awaited<ReturnType<typeof scores>>} answers */
-function accept(answers) {
-  answers.forEach((answer, index) => Object.assign(state.students[index], answer));
-  results.score(state.students);
+/** @param {Student[]} students @param {Awaited<ReturnType<typeof scores>>} answers */
+function accept(students, answers) {
+  const { mode } = chosenSorting(); // which may have changed meanwhile
+  answers.forEach((answer, index) => Object.assign(students[index], answer).sortedBy(mode));
+  seat(students);
+  results.score(students);
 }
 
 function showGrades() {
@@ -136,6 +154,7 @@ function showGrades() {
 }
 
 function show() {
+  if (!state.students.length) return; // nobody has scored anything yet
   const from = relevantFrom();
   for (const student of state.students) {
     student.show(quality(state.products, (position) => student.keeps(position), from));
@@ -240,9 +259,9 @@ byId("forget-key").addEventListener("click", () => {
 });
 byId("search").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
-  guarded(search);
+  guarded(() => search());
 });
-byId("count").addEventListener("change", () => guarded(search));
+byId("count").addEventListener("change", () => guarded(() => search()));
 byId("sort").addEventListener("change", () => {
   for (const student of state.students) student.sortedBy(chosenSorting().mode);
   show();
@@ -250,7 +269,6 @@ byId("sort").addEventListener("change", () => {
 for (const id of ["student", "other"]) {
   byId(id).addEventListener("change", () => {
     showModels(byId("student").value, byId("other").value);
-    makeStudents();
     guarded(scoreAgain);
   });
 }

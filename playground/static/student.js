@@ -19,6 +19,8 @@ export class Student {
     this.model = model;
     this.own = 0; // the bundle's threshold
     this.threshold = 0;
+    /** @type {SortMode | null} */
+    this.mode = null;
     this.tag = tag;
     this.moved = moved;
     /** @type {(number | null)[]} */
@@ -45,8 +47,10 @@ export class Student {
     this.sortedBy(mode);
   }
 
-  /** The threshold of a sort mode comes into force. @param {SortMode} mode */
+  /** The threshold of another sort mode comes into force. @param {SortMode} mode */
   sortedBy(mode) {
+    if (mode === this.mode) return;
+    this.mode = mode;
     this.own = this.model.thresholds?.[mode] ?? 0;
     this.threshold = this.own;
     this.reset.textContent = `Default ${three(this.own)}`;

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.playground.conftest import (
     JUDGMENTS,
@@ -217,6 +217,28 @@ def test_the_stages_are_those_of_the_answers(window: Window) -> None:
         expect(request).to_contain_text(f"POST {endpoint} {STUDENTS[0]}")
         for stage in ("decode", "wait", "query", "head"):
             expect(request).to_contain_text(stage)
+
+
+def test_the_page_is_used_while_another_student_is_asked(window: Window) -> None:
+    window.open(f"#query={QUERY}")
+    page, held = window.page, list[Route]()
+    page.route("**/score", lambda route: held.append(route), times=1)  # noqa: PLW0108 - a function
+    with page.expect_request("**/score"):
+        page.get_by_label("Compared with").select_option(STUDENTS[1])
+    window.set_threshold(0.999)
+    assert len(window.ids("removed")) > len(window.ids("kept"))
+    page.locator(".card h3 button").first.click()
+    expect(page.locator("#details .score")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.get_by_label("Result page sorted by").select_option("price")
+    window.settle()
+    held[0].continue_()
+    expect(page.locator(".student")).to_have_count(2)
+    window.settle()
+    # What was chosen meanwhile holds for the one that comes, too.
+    titles = page.eval_on_selector_all(".reset", "all => all.map(each => each.title)")
+    assert ["sorted by price" in title for title in titles] == [True, True]
+    expect(page.locator(".card").first.locator(".score")).to_have_count(2)
 
 
 def test_the_address_brings_the_same_page_back(window: Window) -> None:
