@@ -73,7 +73,7 @@ class Poly(nn.Module):
         self.product_segments: Segments = {"sentence": (0, H)}
         self.encoder = build_encoder(config.encoder)
         self.codes = nn.Parameter(torch.randn(m, H) / math.sqrt(H))
-        self.scale = Scale(a=3.0, c=1.0)  # dots spread three times as far as cosines
+        self.scale = Scale(a=1.3, c=1.0)  # dots spread three times as far as cosines
 
     def query(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
         """[y_1 ; .. ; y_m], float32 [N, m H]."""

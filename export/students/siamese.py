@@ -44,7 +44,7 @@ class Siamese(nn.Module):
         sentence: Segments = {"sentence": (0, config.encoder.hidden_size)}
         self.query_segments, self.product_segments = sentence, dict(sentence)
         self.encoder = build_encoder(config.encoder)
-        self.scale = Scale(a=10.0, c=0.6)  # the mean cosine of a fresh MiniLM
+        self.scale = Scale(a=5.0, c=0.6)  # the mean cosine of a fresh MiniLM
 
     def query(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
         """v_q, float32 [N, H]."""

@@ -21,6 +21,9 @@ class Scale(nn.Module):
     Written so because Adam moves every number by about its learning rate a step. b would have to
     travel as far as a times the mean similarity, thousands of steps; c only as far as the mean
     similarity. a = exp(log_a) grows by a share of itself, and can't change its sign.
+
+    It grows slowly, too, and what it leaves the encoder has to make up for: begin with an `a` under
+    which logits spread as the labels' do.
     """
 
     def __init__(self, a: float, c: float) -> None:
