@@ -9,7 +9,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +67,10 @@ class Row:
         return self.fields[column]
 
 
-def rows(path: Path, encoding: str = ENCODING) -> Iterator[Row]:
+def rows(path: Path, encoding: str = ENCODING) -> Generator[Row]:
     """The rows of a file, read as they are asked for.
+
+    The file is open until the last row or `close`: who may stop before takes them `closing`.
 
     Raises:
         InputFileError: unknown extension, no such file, damaged gzip, bytes of another encoding,

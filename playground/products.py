@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,16 +37,17 @@ def read_products(path: Path) -> list[Product]:
     Raises:
         InputFileError: the file can't be read, has no product, or a field is malformed.
     """
-    products = [
-        Product(
-            product_id=row.text("product_id"),
-            title=row.text("title"),
-            price=_number(row, "price"),
-            sales=_number(row, "sales"),
-            image=_image(row),
-        )
-        for row in rows(path)
-    ]
+    with closing(rows(path)) as lines:
+        products = [
+            Product(
+                product_id=row.text("product_id"),
+                title=row.text("title"),
+                price=_number(row, "price"),
+                sales=_number(row, "sales"),
+                image=_image(row),
+            )
+            for row in lines
+        ]
     if not products:
         raise InputFileError(f"{path.name}: expected products, found none")
     return products
@@ -69,11 +71,12 @@ def read_grades(path: Path) -> tuple[Grades, list[str]]:
     """
     grades: Grades = defaultdict(dict)
     queries: dict[str, str] = {}
-    for row in rows(path):
-        query = row.text("query")
-        key = query_key(query)
-        queries.setdefault(key, query)
-        grades[key][row.text("product_id")] = row.number("relevance")
+    with closing(rows(path)) as lines:
+        for row in lines:
+            query = row.text("query")
+            key = query_key(query)
+            queries.setdefault(key, query)
+            grades[key][row.text("product_id")] = row.number("relevance")
     return dict(grades), list(queries.values())
 
 
@@ -88,7 +91,8 @@ def read_queries(path: Path) -> list[str]:
 
 def _queries(path: Path) -> Iterator[str]:
     if not path.name.lower().endswith(".txt"):
-        yield from (row.text("query") for row in rows(path))
+        with closing(rows(path)) as table:
+            yield from [row.text("query") for row in table]
         return
     try:
         lines = path.read_text("utf-8-sig").splitlines()
