@@ -50,7 +50,7 @@ function showExamples(examples) {
     const chip = element("button", { class: "chip", text: query, attributes: { type: "button" } });
     chip.addEventListener("click", () => {
       byId("query").value = query;
-      guarded(() => search());
+      guarded(search);
     });
     return chip;
   });
@@ -259,9 +259,9 @@ byId("forget-key").addEventListener("click", () => {
 });
 byId("search").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
-  guarded(() => search());
+  guarded(search);
 });
-byId("count").addEventListener("change", () => guarded(() => search()));
+byId("count").addEventListener("change", () => guarded(search));
 byId("sort").addEventListener("change", () => {
   for (const student of state.students) student.sortedBy(chosenSorting().mode);
   show();
