@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -120,7 +121,8 @@ def read_judgments(
     if not math.isfinite(relevant_from):
         raise ValueError(f"expected a finite grade as relevant_from, got {relevant_from}")
     columns = columns or JudgmentColumns()
-    pairs = [_pair(row, columns, titled=products is None) for row in rows(path, encoding)]
+    with closing(rows(path, encoding)) as lines:
+        pairs = [_pair(row, columns, titled=products is None) for row in lines]
     unknown: Counter[str] = Counter()
     if products is not None:
         titles = _titles(products, {pair.product_id for pair in pairs})
@@ -151,7 +153,8 @@ def product_titles(products: ProductFile) -> list[str]:
     Raises:
         InputFileError: the file can't be read, or a row has no title.
     """
-    return [row.text(products.title) for row in rows(products.path, products.encoding)]
+    with closing(rows(products.path, products.encoding)) as lines:
+        return [row.text(products.title) for row in lines]
 
 
 class _Pair(NamedTuple):
@@ -179,14 +182,15 @@ def _pair(row: Row, columns: JudgmentColumns, *, titled: bool) -> _Pair:
 def _titles(products: ProductFile, wanted: Collection[str]) -> dict[str, str]:
     """Titles of the wanted products that the file has; the others are read past, not kept."""
     titles: dict[str, str] = {}
-    for row in rows(products.path, products.encoding):
-        product_id = row.text(products.product_id)
-        if product_id not in wanted:
-            continue
-        title = row.text(products.title)
-        if titles.setdefault(product_id, title) != title:
-            raise InputFileError(
-                f"{row.place}: product {product_id!r} has a second title {title!r}, "
-                f"before it was {titles[product_id]!r}: keep one"
-            )
+    with closing(rows(products.path, products.encoding)) as lines:
+        for row in lines:
+            product_id = row.text(products.product_id)
+            if product_id not in wanted:
+                continue
+            title = row.text(products.title)
+            if titles.setdefault(product_id, title) != title:
+                raise InputFileError(
+                    f"{row.place}: product {product_id!r} has a second title {title!r}, "
+                    f"before it was {titles[product_id]!r}: keep one"
+                )
     return titles

@@ -1,5 +1,6 @@
 """Scores that were made elsewhere: a teacher's, another student's. Reading, joining, writing."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,14 @@ def read_scores(path: Path, judgments: Judgments) -> NDArray[np.float32]:
     if path.suffix == ".npy":
         return _read_array(path, len(judgments))
     given: dict[tuple[str, str], float] = {}
-    for row in rows(path):
-        pair, score = (row.text("query"), row.text("title")), row.number(SCORE_COLUMN)
-        if given.setdefault(pair, score) != score:
-            raise InputFileError(
-                f"{row.place}: query {pair[0]!r} and title {pair[1]!r} have a second score "
-                f"{score:g}, before it was {given[pair]:g}: keep one"
-            )
+    with closing(rows(path)) as lines:
+        for row in lines:
+            pair, score = (row.text("query"), row.text("title")), row.number(SCORE_COLUMN)
+            if given.setdefault(pair, score) != score:
+                raise InputFileError(
+                    f"{row.place}: query {pair[0]!r} and title {pair[1]!r} have a second score "
+                    f"{score:g}, before it was {given[pair]:g}: keep one"
+                )
     pairs = zip(judgments.queries, judgments.titles, strict=True)
     scores = np.array([given.get(pair, np.nan) for pair in pairs], dtype=np.float32)
     if np.isnan(scores).all():

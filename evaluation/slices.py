@@ -10,6 +10,7 @@ lengths         units of CWUB: one Chinese character, one word, one number
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +109,12 @@ def read_frequencies(path: Path, encoding: str = ENCODING) -> dict[str, float]:
         InputFileError: the file can't be read, or a count is no number from 0 up.
     """
     frequencies: dict[str, float] = {}
-    for row in rows(path, encoding):
-        key, count = query_key(row.text("query")), row.number("count")
-        if count < 0:
-            raise InputFileError(f"{row.place}: expected a count from 0 up, got {count:g}")
-        frequencies[key] = frequencies.get(key, 0.0) + count
+    with closing(rows(path, encoding)) as lines:
+        for row in lines:
+            key, count = query_key(row.text("query")), row.number("count")
+            if count < 0:
+                raise InputFileError(f"{row.place}: expected a count from 0 up, got {count:g}")
+            frequencies[key] = frequencies.get(key, 0.0) + count
     return frequencies
 
 

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,11 +103,12 @@ def read_pairs(
     targets = array("f")
     once: dict[str, str] = {}  # millions of pairs are made of far fewer texts
     try:
-        for row in rows(path, encoding):
-            query, title = row.text(columns.query), row.text(columns.title)
-            queries.append(once.setdefault(query, query))
-            titles.append(once.setdefault(title, title))
-            targets.append(target(row, columns.target))
+        with closing(rows(path, encoding)) as lines:
+            for row in lines:
+                query, title = row.text(columns.query), row.text(columns.title)
+                queries.append(once.setdefault(query, query))
+                titles.append(once.setdefault(title, title))
+                targets.append(target(row, columns.target))
     except InputFileError as error:
         raise PairsRefused(str(error)) from error
     if not queries:
