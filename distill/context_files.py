@@ -13,6 +13,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -141,28 +142,28 @@ def _copy_table(
     graph: Graph, source: Path, columns: PairColumns, path: Path, on_progress: OnProgress
 ) -> Written:
     """All columns as they are, but for query and title, which are as a student is served them."""
-    read = rows(source)
     parts: list[PairsInContext] = []
     header: list[str] = []
 
     def lines() -> Iterator[Sequence[object]]:
         done = 0
-        while chunk := list(islice(read, _CHUNK)):
-            found = pairs_in_context(graph, _pairs_of(chunk, columns), None)
-            parts.append(found)
-            texts = zip(found.pairs.queries, found.pairs.titles, _known(found), strict=True)
-            for row, (query, title, known) in zip(chunk, texts, strict=True):
-                fields = row.fields | {columns.query: query, columns.title: title}
-                fields |= dict(zip(_KNOWN, known, strict=True))
-                header[:] = header or list(fields)
-                if list(fields) != header:
-                    raise ContextRefused(
-                        f"{row.place}: expected the columns of the rows before, "
-                        f"{', '.join(header)}, got {', '.join(fields)}"
-                    )
-                yield list(fields.values())
-            done += len(chunk)
-            on_progress(source.name, done, None)
+        with closing(rows(source)) as read:
+            while chunk := list(islice(read, _CHUNK)):
+                found = pairs_in_context(graph, _pairs_of(chunk, columns), None)
+                parts.append(found)
+                texts = zip(found.pairs.queries, found.pairs.titles, _known(found), strict=True)
+                for row, (query, title, known) in zip(chunk, texts, strict=True):
+                    fields = row.fields | {columns.query: query, columns.title: title}
+                    fields |= dict(zip(_KNOWN, known, strict=True))
+                    header[:] = header or list(fields)
+                    if list(fields) != header:
+                        raise ContextRefused(
+                            f"{row.place}: expected the columns of the rows before, "
+                            f"{', '.join(header)}, got {', '.join(fields)}"
+                        )
+                    yield list(fields.values())
+                done += len(chunk)
+                on_progress(source.name, done, None)
 
     body = lines()
     first = next(body, None)

@@ -8,8 +8,10 @@ labels/<teacher>/
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -37,8 +39,8 @@ class PairsFile:
     title: str = "title"
     encoding: str = ENCODING
 
-    def rows(self) -> Iterator[Row]:
-        """The rows, as they are asked for.
+    def rows(self) -> Generator[Row]:
+        """The rows, as they are asked for; who may stop before the last takes them `closing`.
 
         Raises:
             InputFileError: the file can't be read.
@@ -51,7 +53,9 @@ class PairsFile:
         Raises:
             InputFileError: the file can't be read, or a row lacks one of the two.
         """
-        return ((row.text(self.query), row.text(self.title)) for row in self.rows())
+        with closing(self.rows()) as lines:
+            for row in lines:
+                yield row.text(self.query), row.text(self.title)
 
 
 class LabelsFile(BaseModel):
@@ -174,14 +178,13 @@ def read_soft_pairs(
     queries: list[str] = []
     titles: list[str] = []
     known: dict[str, str] = {}  # one string per text: a query stands in many rows, a title too
-    for number, row in enumerate(pairs.rows()):
-        if number == len(targets):
-            break
-        query, title = row.text(pairs.query), row.text(pairs.title)
-        queries.append(known.setdefault(query, query))
-        titles.append(known.setdefault(title, title))
-        if behaviour and _wanted(row):
-            targets[number] = 1.0
+    with closing(pairs.rows()) as lines:
+        for number, row in enumerate(islice(lines, len(targets))):
+            query, title = row.text(pairs.query), row.text(pairs.title)
+            queries.append(known.setdefault(query, query))
+            titles.append(known.setdefault(title, title))
+            if behaviour and _wanted(row):
+                targets[number] = 1.0
     facts = {
         "pairs": sha256,
         "teachers": [file.teacher_sha256 for file in files],

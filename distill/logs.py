@@ -11,7 +11,7 @@ import csv
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -164,7 +164,7 @@ def _lay_out(
             csv.writer(stack.enter_context(path.open("w", encoding="utf-8", newline="")))
             for path in paths
         ]
-        for row in rows(log.path, log.encoding):
+        for row in stack.enter_context(closing(rows(log.path, log.encoding))):
             counts.rows += 1
             if counts.rows % _EVERY == 0:
                 on_progress("log", counts.rows, None)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from evaluation.errors import InputFileError
@@ -36,8 +37,9 @@ def read_texts(
                 "query: only .txt has a text per line"
             )
         else:
-            for row in rows(path, encoding):
-                texts |= dict.fromkeys(row.text(column) for column in columns)
+            with closing(rows(path, encoding)) as table:
+                for row in table:
+                    texts |= dict.fromkeys(row.text(column) for column in columns)
     return list(texts)
 
 

@@ -1,7 +1,9 @@
 """Pairs to train on: from a table with targets, or from one with the labels of teachers."""
 
 from array import array
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -144,11 +146,10 @@ def _hard(source: PairSource, column: str, count: int) -> NDArray[np.float32]:
     """What people say of the first `count` pairs, float32 [count]; NaN where a cell is empty."""
     hard = array("f")
     encoding = read_labels_file(source.labels[0]).encoding if source.labels else ENCODING
-    for row in rows(source.path, encoding):
-        if len(hard) == count:
-            break
-        empty = row.has(column) and row.fields[column] in ("", None)
-        hard.append(float("nan") if empty else target_of(row, column))
+    with closing(rows(source.path, encoding)) as lines:
+        for row in islice(lines, count):
+            empty = row.has(column) and row.fields[column] in ("", None)
+            hard.append(float("nan") if empty else target_of(row, column))
     labels = np.array(hard, dtype=np.float32)
     if np.isnan(labels).all():
         raise TrainingRefused(

@@ -4,6 +4,7 @@ Products are told apart by title, since that is all a student sees of them.
 """
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,8 +169,9 @@ def read_queries(
     for key in held_out:
         found.add(key)
     if judged is not None:
-        for row in rows(judged.path, judged.encoding):
-            _add_judged(found, products, row, judged)
+        with closing(rows(judged.path, judged.encoding)) as lines:
+            for row in lines:
+                _add_judged(found, products, row, judged)
     for text in _query_texts(queries, found):
         found.add(text)
     if not found.texts and found.held_out:

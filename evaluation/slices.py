@@ -88,11 +88,12 @@ def read_queries(path: Path, column: str = "query", encoding: str = ENCODING) ->
         InputFileError: the file can't be read, or has no query.
     """
     try:
-        queries = (
-            [line for line in path.read_text(encoding=encoding).splitlines() if line.strip()]
-            if path.suffix == ".txt"
-            else [row.text(column) for row in rows(path, encoding)]
-        )
+        if path.suffix == ".txt":
+            lines = path.read_text(encoding=encoding).splitlines()
+            queries = [line for line in lines if line.strip()]
+        else:
+            with closing(rows(path, encoding)) as table:
+                queries = [row.text(column) for row in table]
     except (OSError, UnicodeError) as error:
         raise InputFileError(f"{path}: can't be read: {error}") from error
     if not queries:
