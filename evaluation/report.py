@@ -1,10 +1,10 @@
 """What was found on judged pairs, as a report folder: tables, plots, JSON."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from evaluation.assessment import METRICS, Assessment, Scored
+from evaluation.assessment import METRICS, Assessment, Scored, ScorerFigures
 from evaluation.curves import CurvePlot
 from evaluation.report_folder import (
     JSON_FILE,
@@ -42,6 +42,8 @@ def write_report(
     provenance: Provenance,
     curves: Sequence[CurvePlot] = (),
     sections: Sequence[Section] = (),
+    *,
+    not_drawn: Collection[str] = (),
 ) -> None:
     """Writes the report of an assessment.
 
@@ -52,13 +54,18 @@ def write_report(
         provenance: where the figures come from.
         curves: more plots, such as quality by temperature, each as `<name>.png`.
         sections: more tables, which stand before the plots.
+        not_drawn: names of scorers that stand in the tables alone; many curves hide each other.
 
     Raises:
         LibraryMissing: no matplotlib.
         EvaluationError: the folder holds something that is no report.
     """
     with report_folder(folder) as staging:
-        plots = _draw(staging, scored, assessment, curves)
+        seen = replace(
+            scored, scorers=tuple(each for each in scored.scorers if each.name not in not_drawn)
+        )
+        figures = [each for each in assessment.scorers if each.scorer not in not_drawn]
+        plots = _draw(staging, seen, figures, curves)
         document = {
             **asdict(provenance),
             "versions": versions(),
@@ -167,7 +174,7 @@ def shown(figure: Interval | None) -> str:
 
 
 def _draw(
-    folder: Path, scored: Scored, assessment: Assessment, curves: Sequence[CurvePlot]
+    folder: Path, scored: Scored, figures: Sequence[ScorerFigures], curves: Sequence[CurvePlot]
 ) -> list[tuple[str, str]]:
     """Draws all plots; their files and titles, in the report's order."""
     from evaluation import plots  # noqa: PLC0415 - matplotlib is optional
@@ -177,13 +184,11 @@ def _draw(
         ("precision_recall.png", "Precision and recall"),
         ("scores.png", "Scores by class"),
     ]
-    plots.draw_roc(folder / "roc.png", scored, assessment.scorers)
+    plots.draw_roc(folder / "roc.png", scored, figures)
     plots.draw_precision_recall(folder / "precision_recall.png", scored)
     plots.draw_score_histograms(folder / "scores.png", scored)
     reliabilities = {
-        entry.scorer: entry.reliability
-        for entry in assessment.scorers
-        if entry.reliability is not None
+        entry.scorer: entry.reliability for entry in figures if entry.reliability is not None
     }
     if reliabilities:
         plots.draw_reliability(folder / "reliability.png", reliabilities)

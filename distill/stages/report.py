@@ -68,6 +68,12 @@ def _write(run: RecipeRun, out: Path, on_progress: OnProgress) -> None:
         run.provenance(f"Recipe {recipe.name}", "test", recipe.seed),
         curves(recipe, facts, scores.roc_auc, recipe.against),
         sections(run, scores, facts),
+        not_drawn=[
+            name
+            for table in recipe.student
+            for name in checkpoints(run, table)
+            if name != table.name
+        ],
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,25 @@ def test_the_same_report_has_the_same_bytes(tmp_path: Path) -> None:
         write_report(tmp_path / name, scored(), assessment, PROVENANCE)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_a_scorer_that_is_not_drawn_stands_in_the_tables(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="reports need the extra plot")
+    options = AssessOptions(resamples=50)
+    all_of_them = scored()
+    kept = tuple(each for each in all_of_them.scorers if each.name != "bm25")
+    without = replace(all_of_them, scorers=kept)
+    write_report(tmp_path / "few", without, assess(without, options), PROVENANCE)
+    write_report(
+        tmp_path / "all",
+        all_of_them,
+        assess(all_of_them, options),
+        PROVENANCE,
+        not_drawn=["bm25"],
+    )
+    for plot in (tmp_path / "few").glob("*.png"):
+        assert plot.read_bytes() == (tmp_path / "all" / plot.name).read_bytes(), plot.name
+    assert "| bm25 |" in (tmp_path / "all" / "report.md").read_text(encoding="utf-8")
 
 
 def test_many_scorers_and_infinite_scores_are_drawn(tmp_path: Path) -> None:
