@@ -55,6 +55,14 @@ def context(
     dropout: Annotated[
         float, typer.Option(help="share of training texts without their context")
     ] = 0.3,
+    real_queries: Annotated[
+        bool,
+        typer.Option(
+            "--real-queries/--made-queries",
+            help="training queries that the graph lacks: typed by people, or perhaps made from "
+            "those that it has, whose pairs then see products without context",
+        ),
+    ] = False,
     seed: int = 0,
     query_column: str = "query",
     title_column: str = "title",
@@ -78,7 +86,9 @@ def context(
 
     if interaction_labels and interactions is None:
         raise typer.BadParameter("--interaction-labels: expected --interactions, which they are of")
-    training = TrainingContext(graph_share=graph_share, dropout=dropout, seed=seed)
+    training = TrainingContext(
+        graph_share=graph_share, dropout=dropout, seed=seed, real_queries=real_queries
+    )
     options = GraphOptions(
         keep_from=keep_from,
         neighbours=neighbours,

@@ -8,12 +8,10 @@ import typer
 from cli.completion import student_references
 from cli.console import answer, console, figure, say, show
 from cli.judged import (
-    Encoding,
     IdColumn,
     JudgedFile,
     JudgmentsPath,
     ProductsPath,
-    QueryColumn,
     RelevanceColumn,
     RelevantFrom,
     Split,
@@ -66,8 +64,13 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[Split | None, typer.Option(help="only the queries of this split")] = None,
-    encoding: Encoding = "utf-8-sig",
-    query_column: QueryColumn = "query",
+    encoding: Annotated[
+        str,
+        typer.Option(help="of the judgement and product files, --train-queries, --query-counts"),
+    ] = "utf-8-sig",
+    query_column: Annotated[
+        str, typer.Option(help="in judgments, --train-queries and --query-counts")
+    ] = "query",
     id_column: IdColumn = "product_id",
     title_column: TitleColumn = "title",
     relevance_column: RelevanceColumn = "relevance",
@@ -114,7 +117,7 @@ def evaluate(
     ] = None,
     query_counts: Annotated[
         Path | None,
-        typer.Option(help="slices head / tail: a table with columns query and count"),
+        typer.Option(help="slices head / tail: a table of queries with a column count"),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="folder for tables and plots (extra plot)")
@@ -158,8 +161,12 @@ def evaluate(
         reference=str(model or checkpoint) if scorers else None,
         teacher=TEACHER if teacher_scores else None,
         teacher_relevant_from=teacher_relevant_from,
-        train_queries=read_queries(train_queries) if train_queries else None,
-        frequencies=read_frequencies(query_counts) if query_counts else None,
+        train_queries=(
+            read_queries(train_queries, query_column, encoding) if train_queries else None
+        ),
+        frequencies=(
+            read_frequencies(query_counts, query_column, encoding) if query_counts else None
+        ),
         with_slices=slices or any((train_queries, query_counts, report)),
         resamples=bootstrap,
         seed=seed,

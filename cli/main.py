@@ -115,9 +115,13 @@ def _refusals() -> tuple[type[Exception], ...]:
 _TRAINING_ONLY = (
     "bm25s",
     "huggingface_hub",
+    "lightgbm",
+    "ml_dtypes",
     "onnx",
     "onnxscript",
+    "rapidfuzz",
     "safetensors",
+    "sklearn",
     "torch",
     "transformers",
 )

@@ -6,6 +6,9 @@ Leakage, and what is done about it:
   from, relevant or not, a share is the graph's alone, the rest the student's alone. To leave a
   pair's own edge out of its texts isn't enough: of one query, the relevant pairs would then have a
   neighbour less than the irrelevant ones, and not the very product that they are about.
+- A query that the graph has not looked at may be made from one that it has: "red lamp" of "lamp
+  red". Its pairs would see the edges of that one, and so what they are to say. Unless such queries
+  are known to be real ones, their pairs see bare products.
 - Pairs that a student is evaluated on have the texts they would be served with, of the whole graph;
   where one of them is an edge after all, it doesn't see it.
 
@@ -31,6 +34,8 @@ class TrainingContext:
     graph_share: of the training pairs that the graph was made of, too, so many stay with the graph
     dropout: share of the queries, and of the titles, that stay bare
     seed: of both
+    real_queries: queries that the graph has not looked at were typed by people, not made from those
+        that it has, so their pairs may see products with context
 
     Raises:
         ContextRefused: not a share.
@@ -39,6 +44,7 @@ class TrainingContext:
     graph_share: float = 0.3
     dropout: float = 0.3
     seed: int = 0
+    real_queries: bool = False
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -86,6 +92,8 @@ def pairs_in_context(
         )
     kept = pairs.take(trained)
     bare = random.random((2, len(kept))) < training.dropout
+    if not training.real_queries:
+        bare[1] |= ~graph.has_looked_at(kept.queries)
     return _with_texts(part, kept, bare)
 
 

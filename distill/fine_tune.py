@@ -7,6 +7,7 @@ and ends with the same weights on the same machine and thread count.
 
 import math
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -112,6 +113,8 @@ def _one_epoch(
         position.step += 1
         position.loss += value
         if not math.isfinite(value):
+            # The same command would come to the same end; a first state may not be written yet.
+            shutil.rmtree(run.path, ignore_errors=True)
             raise TrainingRefused(
                 f"epoch {position.epoch}, step {position.step}: the loss is {value}: training "
                 "diverged; choose a smaller learning rate"

@@ -172,6 +172,10 @@ class Graph:
         known = (self._seen[place] == codes) & (queries >= 0) & (products >= 0)
         return np.where(known, place, -1)
 
+    def has_looked_at(self, queries: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether a query is among those that the graph was made of, with an edge or without."""
+        return self._queries.find(queries) >= 0
+
     def without(self, pairs: NDArray[np.int64]) -> "Graph":
         """The same graph, where these pairs (numbers of `looked_at`) are no edges."""
         kept = ~np.isin(self._edges, pairs)

@@ -146,6 +146,13 @@ class Recipe(Table):
                 f"student {student.name!r}: fine_tune: hard_weight: expected none, since beside "
                 "clicks there are no soft labels to weigh judgements against: leave it out"
             )
+        if student.objective != "pairwise":
+            raise ValueError(
+                f"student {student.name!r}: clicks: expected the objective pairwise, which asks "
+                f"which of two products was clicked oftener, got {student.objective}, which takes "
+                "ratios for probabilities of relevance, and hardly any reaches 0.5: write "
+                'objective = "pairwise"'
+            )
 
     def _transfer_of(self, student: StudentTable) -> Transfer:
         wide = self.wide if self.wide is not None and self.learns_widely(student) else None

@@ -119,6 +119,25 @@ class RecipeData:
         for number, (product_id, title) in enumerate(titles.items(), start=1):
             yield Entry(number, product_id, title)
 
+    def check_ids(self, what: str) -> None:
+        """Refuses a `catalogue` with products that nobody could ask for.
+
+        Raises:
+            InputFileError: a file can't be read.
+            RecipeRefused: as `splits`, or judged products are the catalogue and lack ids; the text
+                begins with `what`, which is to be indexed.
+        """
+        if "products" in self.files:  # whose reader wants an id of each
+            return
+        ids = [each for judged in self.splits.values() for each in judged.product_ids]
+        if missing := ids.count(""):
+            raise RecipeRefused(
+                f"{what}: its catalogue is indexed by product id: expected one of each judged pair "
+                f"in column {self.data.id_column!r}, got none for {missing} of {len(ids)}: name "
+                "the column (id_column), give a file of products (products), or don't publish the "
+                "student (publish = false)"
+            )
+
     @cached_property
     def held_out(self) -> frozenset[str]:
         """Keys of the queries of valid and test."""

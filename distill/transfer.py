@@ -5,9 +5,9 @@ that BM25 finds for it, over all ranks; products near those judged for it; and r
 queries come from titles and from small changes of known ones (`distill.pseudo_queries`).
 
 No query of the valid or test split is ever among them, made ones included: `split_of` decides by
-the text alone. Queries, or blocks of like ones (`distill.blocks`), come in a random order with all
-of their pairs in one place, so the first rows of a set are a fair sample of it, and a set labelled
-half way is a smaller set.
+the text alone. Queries come in a random order with all of their pairs in one place, so the first
+rows of a set are a fair sample of it, and a set labelled half way is a smaller set. Of blocks of
+like queries (`distill.blocks`) the first are the tightest.
 """
 
 import time

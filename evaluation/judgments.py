@@ -43,7 +43,7 @@ class Judgments:
     """n judged pairs, in the order of their file.
 
     Judgements of products that the product file lacks are not among the n, since they have no
-    title: `unknown_products` counts them by id.
+    title: `unknown_products` counts them by query, so that those of a split can be told.
     """
 
     queries: list[str]
@@ -62,12 +62,17 @@ class Judgments:
         return self.relevance >= self.relevant_from
 
     def of_split(self, split: Split) -> "Judgments":
-        """Only the pairs whose query belongs to the split; may be none."""
+        """Only the pairs whose query belongs to the split, unknown products too; may be none."""
         kept = [pair for pair, query in enumerate(self.queries) if split_of(query) == split]
-        return self.take(np.array(kept, dtype=np.intp))
+        unknown = {
+            query: count
+            for query, count in self.unknown_products.items()
+            if split_of(query) == split
+        }
+        return replace(self.take(np.array(kept, dtype=np.intp)), unknown_products=unknown)
 
     def take(self, pairs: NDArray[np.intp]) -> "Judgments":
-        """Only these pairs, in that order."""
+        """Only these pairs, in that order; what has no title is none of them, and stays counted."""
         return replace(
             self,
             queries=[self.queries[pair] for pair in pairs],
@@ -126,7 +131,7 @@ def read_judgments(
     unknown: Counter[str] = Counter()
     if products is not None:
         titles = _titles(products, {pair.product_id for pair in pairs})
-        unknown.update(pair.product_id for pair in pairs if pair.product_id not in titles)
+        unknown.update(pair.query for pair in pairs if pair.product_id not in titles)
         pairs = [
             pair._replace(title=titles[pair.product_id])
             for pair in pairs

@@ -101,8 +101,10 @@ def read_queries(path: Path, column: str = "query", encoding: str = ENCODING) ->
     return frozenset(map(query_key, queries))
 
 
-def read_frequencies(path: Path, encoding: str = ENCODING) -> dict[str, float]:
-    """How often each query is asked, by its key, from a table with columns query and count.
+def read_frequencies(
+    path: Path, column: str = "query", encoding: str = ENCODING
+) -> dict[str, float]:
+    """How often each query is asked, by its key, from a table of queries with a column count.
 
     Spellings with one key are added up.
 
@@ -112,7 +114,7 @@ def read_frequencies(path: Path, encoding: str = ENCODING) -> dict[str, float]:
     frequencies: dict[str, float] = {}
     with closing(rows(path, encoding)) as lines:
         for row in lines:
-            key, count = query_key(row.text("query")), row.number("count")
+            key, count = query_key(row.text(column)), row.number("count")
             if count < 0:
                 raise InputFileError(f"{row.place}: expected a count from 0 up, got {count:g}")
             frequencies[key] = frequencies.get(key, 0.0) + count

@@ -13,9 +13,14 @@ from evaluation.tables import rows
 
 
 def context_stage(run: RecipeRun, table: StudentTable) -> Stage:
-    """Texts of the graph that the student is evaluated with: `winnow index` takes both files."""
+    """Texts of the graph that the student is evaluated with: `winnow index` takes both files.
+
+    Raises:
+        InputFileError, RecipeRefused: as `RecipeData.check_ids`.
+    """
     if table.context is None:
         raise ValueError(f"student {table.name!r} has no context")
+    run.data.check_ids(f"student {table.name!r} in context")
     folder = run.at("context", table.name)
     catalogue, queries = folder / CATALOGUE_FILE, folder / QUERIES_FILE
 

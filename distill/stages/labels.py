@@ -40,16 +40,21 @@ def transfer_stage(run: RecipeRun, kind: Kind, table: Transfer, out: Path) -> St
     if table.file is not None:
         _check_columns(run, out)
 
+    left_out: dict[str, int] = {}  # known to whoever makes the set
+
     def write(on_progress: OnProgress) -> None:
         if not out.exists() and table.log is not None:
-            _from_log(run, table.log, out, on_progress)
+            left_out.update(_from_log(run, table.log, out, on_progress))
         elif not out.exists():
             file = table.queries and QueryFile(
                 run.data.folder / table.queries, table.query_column, run.recipe.data.encoding
             )
             queries = run.data.transfer_queries(file or None)
             options = replace(table.options, seed=seed)
-            make_transfer_set(run.data.products, queries, options, out, on_progress)
+            made = make_transfer_set(run.data.products, queries, options, out, on_progress)
+            left_out["held-out queries left out"] = queries.held_out
+            left_out["made queries like held-out ones left out"] = made.counts.held_out
+            left_out["bad lines"] = run.data.products.bad_lines + queries.bad_lines
         run.data.check_unseen(_queries(out), out.name)
 
     return Stage(
@@ -63,7 +68,10 @@ def transfer_stage(run: RecipeRun, kind: Kind, table: Transfer, out: Path) -> St
         inputs=inputs,
         outputs=lambda: [out],
         run=write,
-        result=lambda: {"pairs": sum(1 for _ in _queries(out))},
+        result=lambda: {
+            "pairs": sum(1 for _ in _queries(out)),
+            **{what: count for what, count in left_out.items() if count},
+        },
         leaves=[] if table.file else [out, out.with_name(f"{out.name}.unfinished")],
     )
 
@@ -84,7 +92,8 @@ def _check_columns(run: RecipeRun, given: Path) -> None:
                 )
 
 
-def _from_log(run: RecipeRun, log: Log, out: Path, on_progress: OnProgress) -> None:
+def _from_log(run: RecipeRun, log: Log, out: Path, on_progress: OnProgress) -> dict[str, int]:
+    """Makes the set; what was left out of it."""
     data = run.recipe.data
     file = LogFile(
         run.data.folder / log.path,
@@ -96,9 +105,13 @@ def _from_log(run: RecipeRun, log: Log, out: Path, on_progress: OnProgress) -> N
         skipped=log.skipped_column,
         encoding=data.encoding,
     )
-    filter_log(
+    made = filter_log(
         file, run.data.products, log.options, out, on_progress, is_held_out=run.data.is_held_out
     )
+    return {
+        "rows of held-out queries left out": made.counts.held_out,
+        "rows of products without a title left out": made.counts.unknown_products,
+    }
 
 
 def _queries(transfer: Path) -> Iterator[str]:
@@ -140,4 +153,5 @@ def labels_stage(run: RecipeRun, kind: Kind, name: str) -> Stage:
         run=write,
         result=result,
         leaves=[out],
+        grows_with=frozenset({"label_pairs"}),
     )

@@ -8,6 +8,7 @@ from distill.stages.report_sections import sections
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Result, Stage
 from distill.stages.students import context_inputs
+from distill.stages.teachers import data_inputs
 from distill.stages.variants import curves
 from distill.transfer_options import OnProgress
 from evaluation.assessment import AssessOptions, assess, scored_by_all
@@ -19,9 +20,14 @@ from export.checkpoint import load_checkpoint
 def report_stage(run: RecipeRun) -> Stage:
     """Tables and plots of everything the recipe made."""
     recipe, out = run.recipe, run.at(f"report-{run.recipe.name}")
-    inputs = {"test judgements": run.judged("test")}
-    for teacher in recipe.teacher:
-        inputs[f"teacher {teacher.name} on the test pairs"] = run.at("test", f"{teacher.name}.npy")
+    scorers = {teacher.name: recipe.scorer_of(teacher) for teacher in recipe.teacher}
+    # Baselines count words in all of [data]'s titles, and the report says where it comes from.
+    inputs = {**data_inputs(run), "test judgements": run.judged("test")}
+    for name, scorer in scorers.items():
+        inputs[f"teacher {name} on the test pairs"] = run.at("test", f"{name}.npy")
+        if scorer != "pytorch":
+            labels = run.at("test", f"{name}.{scorer}.npy")
+            inputs[f"teacher {name} on the test pairs, as it labels"] = labels
     for table in recipe.student:
         for folder in checkpoints(run, table).values():
             inputs[f"{folder.parent.name}/{folder.name}"] = folder
@@ -38,6 +44,7 @@ def report_stage(run: RecipeRun) -> Stage:
         options={
             **recipe.report.model_dump(mode="json"),
             "seed": recipe.seed,
+            "scorers": scorers,
             "students": [table.model_dump(mode="json") for table in recipe.student],
         },
         inputs=inputs,

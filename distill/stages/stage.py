@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,7 @@ class Stage:
     run: makes the outputs; goes on where a stopped run of the same options and inputs was
     result: read from the outputs
     leaves: what `run` makes or leaves in the work folder, which is removed before it runs anew
+    grows_with: options that say how much is made; `run` adds to what another value has left
     """
 
     kind: Kind
@@ -75,6 +76,7 @@ class Stage:
     run: Callable[[OnProgress], None]
     result: Callable[[], Result]
     leaves: Sequence[Path]
+    grows_with: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -136,7 +138,7 @@ class Work:
         """Why a stage has to be taken; None: it is done."""
         done = self._read(self._path(stage))
         if done is None:
-            return "it was stopped" if self._continues(stage) else "new"
+            return "it was stopped" if self._goes_on(stage) else "new"
         if why := _difference(done, self._identity(stage)):
             return why
         outputs = self._outputs(stage)
@@ -156,11 +158,12 @@ class Work:
             assert done is not None  # noqa: S101 - `why` has just read it
             return Taken(stage, None, done.seconds, done.result)
         identity = self._identity(stage)
-        if not self._continues(stage):
+        if not self._goes_on(stage):
             self._path(stage).unlink(missing_ok=True)
             for path in stage.leaves:
                 _remove(path)
-            _write(self._begun(stage), identity)
+        _write(self._begun(stage), identity)
+        self._path(stage).unlink(missing_ok=True)
         started = time.monotonic()
         stage.run(on_progress)
         for path in (*stage.leaves, *stage.outputs()):
@@ -197,10 +200,16 @@ class Work:
             found[str(name)] = self.sha256(path)
         return found
 
-    def _continues(self, stage: Stage) -> bool:
-        """Whether what a stopped run has left is of these options and inputs."""
-        begun = self._read(self._begun(stage))
-        return begun is not None and _difference(begun, self._identity(stage)) is None
+    def _goes_on(self, stage: Stage) -> bool:
+        """Whether what a run has left, stopped or whole, is of these options and inputs, or is a
+        part of what is asked for.
+        """
+        now, grown = self._identity(stage), stage.grows_with
+        begun, done = self._read(self._begun(stage)), self._read(self._path(stage))
+        if begun is not None and _difference(begun, now, grown) is None:
+            return True
+        whole = done is not None and done.outputs == self._outputs(stage)
+        return whole and done is not None and _difference(done, now, grown) is None
 
     def _path(self, stage: Stage) -> Path:
         return self.folder / "stages" / f"{stage.title.replace(':', '.')}.json"
@@ -229,13 +238,15 @@ def path_sha256(path: Path) -> str:
         return _NOT_THERE
 
 
-def _difference(before: _StageFile, now: _StageFile) -> str | None:
-    """What has changed of what decides a stage's outcome, in words."""
+def _difference(
+    before: _StageFile, now: _StageFile, but: Collection[str] = frozenset()
+) -> str | None:
+    """What has changed of what decides a stage's outcome, in words; no option in `but` counts."""
     for name in sorted(now.inputs.keys() | before.inputs.keys()):
         if before.inputs.get(name) != now.inputs.get(name):
             return f"{name} changed" if name in before.inputs else f"{name} is new to it"
     was, is_now = _flat(before.options), _flat(now.options)
-    for name in sorted(was.keys() | is_now.keys()):
+    for name in sorted((was.keys() | is_now.keys()).difference(but)):
         if was.get(name) != is_now.get(name):
             return f"{name} was {was.get(name)!r}, is {is_now.get(name)!r}"
     return None

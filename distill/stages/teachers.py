@@ -56,7 +56,10 @@ def data_stage(run: RecipeRun) -> Stage:
             on_progress("judged pairs", done, len(SPLITS))
 
     def result() -> Result:
-        return {split: len(run.data.splits[split]) for split in SPLITS}
+        splits = run.data.splits
+        untitled = sum(sum(judged.unknown_products.values()) for judged in splits.values())
+        kept: Result = {split: len(splits[split]) for split in SPLITS}
+        return kept | ({"judgements without a title left out": untitled} if untitled else {})
 
     return Stage(
         kind="data",

@@ -54,7 +54,9 @@ def curves(
     for option, (label, log_x) in _AXES.items():
         lines = []
         for group in _groups(recipe, option):
-            placed = {_place(table, option, facts[table.name]): table.name for table in group}
+            # Of those in one place, the one that has learned longest.
+            longest = sorted(group, key=lambda table: table.options.epochs)
+            placed = {_place(table, option, facts[table.name]): table.name for table in longest}
             points = sorted((x, name) for x, name in placed.items() if x is not None)
             intervals = [(x, roc_auc[name].interval()) for x, name in points]
             known = tuple(CurvePoint(x, y) for x, y in intervals if y is not None)
@@ -76,12 +78,15 @@ def curves(
 
 
 def _groups(recipe: Recipe, option: str) -> list[list[StudentTable]]:
-    """Students that differ in nothing but this option."""
+    """Students that differ in nothing but this option; of another number of pairs, in epochs too:
+    a small set is gone through more often until it has taught what it can.
+    """
+    apart = {option, "epochs"} if option == "max_pairs" else {option}
     groups: dict[str, list[StudentTable]] = {}
     for table in recipe.student:
         options = _options(table)
         if option in options and (options[option] is not None or option in _MOST):
-            rest = repr(sorted((name, each) for name, each in options.items() if name != option))
+            rest = repr(sorted((name, each) for name, each in options.items() if name not in apart))
             groups.setdefault(rest, []).append(table)
     return [group for group in groups.values() if len(group) > 1]
 

@@ -230,6 +230,25 @@ def test_evaluate_writes_a_report(tmp_path: Path) -> None:
     assert (report / "roc.png").exists()
 
 
+def test_files_of_queries_are_read_as_the_judgements_are(tmp_path: Path) -> None:
+    """In their encoding, and in the column of their name."""
+    judged, train, counts = (tmp_path / f"{name}.csv" for name in ("judged", "train", "counts"))
+    rows = "search,title,relevance\n帐篷,红色帐篷,3\n灯,红色帐篷,0\n"
+    judged.write_text(rows, encoding="gb18030")
+    train.write_text("search\n灯\n", encoding="gb18030")
+    counts.write_text("search,count\n帐篷,9\n", encoding="gb18030")
+    shown = winnow(
+        *("evaluate", "--model", NAME, "--judgments", judged, *QUICK, "--json"),
+        *("--query-column", "search", "--encoding", "gb18030"),
+        *("--train-queries", train, "--query-counts", counts),
+    )
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)["slices"]
+    by_name = {(entry["kind"], entry["name"]): entry["pairs"] for entry in found}
+    assert by_name["query", "seen in training"] == by_name["query", "unseen"] == 1
+    assert by_name["query by frequency", "head"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from distill.errors import RecipeRefused, TeacherRefused, TransferRefused
 from distill.labels import PairsFile
 from distill.pipeline import follow, plan
+from distill.recipe_data import SPLITS
 from distill.recipe_file import read_recipe
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Stage, Taken, path_sha256
@@ -117,6 +119,28 @@ def test_every_stage_is_taken_in_its_order(whole: tuple[Shop, dict[str, Taken]])
         auc = taken[f"publish:{name}"].result["test ROC-AUC"]
         assert isinstance(auc, float)
         assert auc > 0.7  # chance is 0.5
+
+
+def test_judged_pairs_without_a_title_are_counted(
+    whole: tuple[Shop, dict[str, Taken]], tmp_path: Path
+) -> None:
+    shop = Shop(tmp_path)
+    write_tiny(shop.folder)
+    products = shop.folder / "products.csv"
+    kept = products.read_text(encoding="utf-8").splitlines(keepends=True)[:-100]
+    products.write_text("".join(kept), encoding="utf-8")
+    titled = {row.text("product_id") for row in rows(products)}
+    judged = list(rows(shop.folder / "judgments.csv"))
+    left = [row.text("query") for row in judged if row.text("product_id") in titled]
+    splits = Counter(map(split_of, left))
+    assert len(titled) == 140
+    assert shop.follow("data")["data"].result == {
+        "train": splits["train"],
+        "valid": splits["valid"],
+        "test": splits["test"],
+        "judgements without a title left out": len(judged) - len(left),
+    }
+    assert list(whole[1]["data"].result) == list(SPLITS)  # where every product has one
 
 
 def test_nothing_is_taken_twice(done: Shop) -> None:
@@ -234,6 +258,56 @@ def test_a_changed_option_takes_its_stage_and_those_after_it(done: Shop) -> None
         "student:bag-warm": "temperature was 2.0, is 3.0",
         "report:tiny": "students/bag-warm changed",
     }
+
+
+TEACHER_ALONE = """
+[[teacher]]
+name = "cross"
+folder = "work/teachers/cross"
+
+[transfer]
+pseudo_queries = 10
+
+[labels]
+scorer = "float32"
+
+[report]
+resamples = 100
+"""
+
+
+@pytest.fixture
+def compared(done: Shop) -> Shop:
+    """The teacher that the recipe has made, in a report without a student."""
+    text = done.recipe.read_text(encoding="utf-8")
+    before = text[: text.index("[[encoder]]")]
+    done.recipe.write_text(before + TEACHER_ALONE, encoding="utf-8")
+    done.follow()
+    return done
+
+
+def test_another_scorer_takes_the_report_again(compared: Shop) -> None:
+    report = compared.work / "report-tiny" / "report.json"
+
+    def labels_in() -> list[str]:
+        sections = json.loads(report.read_text(encoding="utf-8"))["sections"]
+        (section,) = (each for each in sections if each["title"] == "Teachers as they label")
+        return [row[2] for row in section["rows"]]
+
+    assert labels_in() == ["float32"]
+    taken = compared.edited('scorer = "float32"', 'scorer = "int8"').follow()
+    again = [title for title, each in taken.items() if each.why is not None]
+    assert again == ["convert:cross", "judge:cross", "report:tiny"]
+    assert labels_in() == ["int8"]
+
+
+def test_another_catalogue_takes_the_report_again(compared: Shop) -> None:
+    """Its words are what BM25 weighs, though no judged pair has changed."""
+    with (compared.folder / "products.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"more{number},red lamp {number}\n" for number in range(100))
+    taken = compared.follow()
+    again = {title: each.why for title, each in taken.items() if each.why is not None}
+    assert again == dict.fromkeys(("data", "transfer", "report:tiny"), "products changed")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,31 @@ def test_context_tells_nothing_where_there_is_nothing_to_tell() -> None:
     assert _auc_of_counts(own_edge_out, within_queries=True) < 0.4
 
 
+def test_nor_through_queries_made_from_those_of_the_graph() -> None:
+    """A pair of "red query 7" may not see the edge that "query 7" has to its product."""
+    world = _random_world(3_000)
+    made = replace(
+        world,
+        queries=[*world.queries, *(f"red {query}" for query in world.queries)],
+        titles=[*world.titles, *world.titles],
+        targets=np.tile(world.targets, 2),
+    )
+    graph = Graph(world, GraphOptions(neighbours=99))
+
+    def auc_of_own_words(*, real_queries: bool) -> float:
+        training = TrainingContext(graph_share=0.5, dropout=0.0, real_queries=real_queries)
+        found = pairs_in_context(graph, made, training).pairs
+        texts = zip(found.queries, found.titles, strict=True)
+        seen = [
+            query.split(SEPARATOR)[0].removeprefix("red ") in _context(title)
+            for query, title in texts
+        ]
+        return roc_auc(found.labels, np.array(seen, np.float32))
+
+    assert auc_of_own_words(real_queries=False) == 0.5
+    assert auc_of_own_words(real_queries=True) > 0.6  # what it would come to
+
+
 def test_dropout_leaves_texts_bare() -> None:
     world = _random_world(900)
     graph = Graph(world, GraphOptions())
@@ -242,12 +268,16 @@ def test_other_pairs_than_the_graphs() -> None:
         [C, f"{A} [SEP] lamp", f"{A} [SEP] lamp"],
         [f"lamp [SEP] {A} [SEP] {B}", "sofa", f"rug [SEP] {B}"],
     )
-    for training in (None, TrainingContext(dropout=0.0, graph_share=0.9)):
+    real = TrainingContext(dropout=0.0, graph_share=0.9, real_queries=True)
+    for training in (None, real):
         found = pairs_in_context(graph, new, training)  # the graph keeps none of these
         assert (found.pairs.queries, found.pairs.titles) == expected
         assert found.query_known.tolist() == [False, True, True]
         assert found.product_known.tolist() == [True, False, True]
         np.testing.assert_array_equal(found.pairs.targets, new.targets)
+    perhaps_made = pairs_in_context(graph, new, replace(real, real_queries=False)).pairs
+    assert perhaps_made.queries == expected[0]
+    assert perhaps_made.titles == ["lamp", *expected[1][1:]]  # C may be another form of A or B
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -274,7 +304,7 @@ def test_options_out_of_range_are_named(wrong: dict[str, int], expected: str) ->
 def test_shares_out_of_range_are_named() -> None:
     for name in ("dropout", "graph_share"):
         with pytest.raises(ContextRefused, match=f"{name}: expected a share from 0 to 1, got 2"):
-            TrainingContext(**{name: 2})
+            TrainingContext(**{name: 2})  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -303,7 +333,11 @@ def test_the_files(tmp_path: Path) -> None:
         queries=open_queries(asked),
     )
     written = write_context(
-        graph, inputs, TrainingContext(dropout=0.0), tmp_path / "out", lambda *_: None
+        graph,
+        inputs,
+        TrainingContext(dropout=0.0, real_queries=True),
+        tmp_path / "out",
+        lambda *_: None,
     )
     counts = [(w.file, w.rows, w.query_known, w.product_known, w.both_known) for w in written]
     assert counts == [

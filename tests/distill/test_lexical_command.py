@@ -2,13 +2,19 @@
 
 import csv
 import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.main import app
+from cli.main import _TRAINING_ONLY, app
 from distill.errors import DistillError, RecipeRefused
 from distill.labels import read_labels
 from distill.lexical_teacher import LexicalTeacher
@@ -20,6 +26,7 @@ from evaluation.judgments import split_of
 from export.pairs import Pairs
 from tests.distill.tiny_recipe import RECIPE, write_tiny
 
+ROOT = Path(__file__).parents[2]
 QUICK = ("--models", "2", "--rounds", "40", "--threads", "1")
 
 WORDS = """
@@ -206,3 +213,33 @@ def test_recipes_that_make_no_sense_are_refused(
         _run(write_tiny(tmp_path, recipe))
     assert isinstance(refused.value, RecipeRefused)
     assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize("missing", ["lightgbm", "rapidfuzz", "sklearn"])
+def test_what_the_extra_train_would_install_is_asked_for(missing: str) -> None:
+    absent = "import sys; sys.modules[sys.argv.pop(1)] = None; from cli.main import main; main()"
+    told = ("teach", "--architecture", "lexical", "--pairs", "pairs.csv", "--out", "teacher")
+    ended = subprocess.run(
+        [sys.executable, "-c", absent, missing, *told],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"error: this command needs {missing}: pip install 'winnow-relevance[train]'\n"
+    )
+
+
+def test_every_module_of_the_extra_train_is_known() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [re.split("[<>=]", each)[0] for each in project["optional-dependencies"]["train"]]
+    installed_by = packages_distributions()
+    known = [name for module in _TRAINING_ONLY for name in installed_by[module]]
+    assert {_normalised(name) for name in known} == {_normalised(name) for name in asked}
+
+
+def _normalised(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()

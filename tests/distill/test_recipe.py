@@ -18,6 +18,7 @@ from distill.recipe_file import read_recipe
 from distill.recipe_tables import FineTune
 from evaluation.judgments import query_key, split_of
 from export.pairs import read_pairs
+from indexing.catalogue import Entry
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -228,6 +229,15 @@ WRONG = {
         + "clicks = true\nfine_tune = { hard_weight = 0.5 }\n"
         + '[transfer.log]\npath = "log.csv"\nrule = "clicks"',
         r"student 'bag': fine_tune: hard_weight: expected none",
+    ),
+    "clicks as labels": (
+        SMALL + 'clicks = true\n[transfer.log]\npath = "log.csv"\nrule = "clicks"',
+        r"student 'bag': clicks: expected the objective pairwise, .* got pointwise, .*: write "
+        r'objective = "pairwise"$',
+    ),
+    "clicks as labels, over lists": (
+        SMALL + 'clicks = true\nobjective = "listwise"\n[transfer]\nfile = "pairs.csv"',
+        r"student 'bag': clicks: expected the objective pairwise, .* got listwise",
     ),
     "a stack of strangers": (
         SMALL + '[report.stacks]\nboth = ["minilm", "bert"]',
@@ -445,6 +455,26 @@ def test_a_query_in_two_splits_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeRefused, match=re.escape(str(tmp_path / "j.csv"))):
         RecipeData(data(), tmp_path)
+
+
+def test_products_without_ids_are_no_catalogue(by_rule: RecipeData, tmp_path: Path) -> None:
+    by_rule.check_ids("student 'bag'")
+    titles = {product.entry_id: product.text for product in entries(by_rule)}
+    assert len(titles) == 2 * len(QUERIES)
+    path = tmp_path / "j.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("product_id", "sku"), encoding="utf-8")
+    unnamed = RecipeData(data(), tmp_path)
+    with pytest.raises(
+        RecipeRefused, match=r"student 'bag': .* in column 'product_id', got none for 120 of 120: "
+    ):
+        unnamed.check_ids("student 'bag'")
+    named = RecipeData(data(id_column="sku"), tmp_path)
+    named.check_ids("student 'bag'")
+    assert {product.entry_id: product.text for product in entries(named)} == titles
+
+
+def entries(found: RecipeData) -> list[Entry]:
+    return [row for row in found.catalogue() if isinstance(row, Entry)]
 
 
 def test_targets_that_say_nothing_of_relevance_are_refused(tmp_path: Path) -> None:

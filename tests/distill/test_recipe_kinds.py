@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill.context_files import CATALOGUE_FILE, QUERIES_FILE
+from distill.errors import RecipeRefused
 from distill.labels import PairsFile
 from distill.pipeline import follow
 from distill.recipe_data import LABELS
@@ -274,6 +275,32 @@ def test_what_is_indexed_for_a_student_in_context_is_what_it_was_measured_on(
     assert {split_of(query) for query in queries} == {"train"}
     assert set(queries) == set(graph_of(run, table).query_spellings)
     assert any(text.startswith(f"{query} [SEP] ") for query, text in queries.items())
+
+
+def test_a_student_in_context_without_product_ids_is_refused_before_the_work(
+    tmp_path: Path,
+) -> None:
+    text = RECIPE.replace('products = "products.csv"\n', "")
+    recipe = write_tiny(tmp_path, text)
+    write_log(tmp_path)
+    titles = {row.text("product_id"): row.text("title") for row in rows(tmp_path / "products.csv")}
+    judged = list(rows(tmp_path / "judgments.csv"))
+    with (tmp_path / "judgments.csv").open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(("query", "title", "relevance"))
+        for row in judged:
+            title = titles[row.text("product_id")]
+            table.writerow((row.text("query"), title, row.text("relevance")))
+
+    def run() -> RecipeRun:
+        return RecipeRun(read_recipe(recipe), tmp_path / "work", tmp_path / "bundles", device="cpu")
+
+    with pytest.raises(RecipeRefused, match=r"student 'neighbours' in context: .*publish = false"):
+        follow(run(), ("data",), Silent())
+    assert not (tmp_path / "work").exists()
+    recipe.write_text(text.replace("context =", "publish = false\ncontext ="), encoding="utf-8")
+    (data,) = follow(run(), ("data",), Silent())
+    assert sum(int(count or 0) for count in data.result.values()) == len(judged)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])

@@ -109,6 +109,50 @@ def test_a_change_reaches_the_stages_after_it_as_far_as_it_matters(
     assert [each.why for each in copies.take(*chain("m"))] == ["a is gone", None, None]
 
 
+def _count(copies: Copies, source: Path, most: int) -> Stage:
+    """Copies the first `most` letters, behind those that are there; says which are new."""
+    out = copies.folder / "letters"
+
+    def run(_: OnProgress) -> None:
+        before = out.read_text() if out.exists() else ""
+        copies.did.append(source.read_text()[len(before) : most])
+        out.write_text(before + copies.did[-1])
+        if copies.stop_at == "letters":
+            raise Stopped
+
+    return Stage(
+        kind="labels",
+        options={"most": most},
+        inputs={"the source": source},
+        outputs=lambda: [out],
+        run=run,
+        result=lambda: {"length": min(most, len(out.read_text()))},
+        leaves=[out],
+        grows_with=frozenset({"most"}),
+    )
+
+
+def test_a_stage_that_grows_adds_to_what_is_there(copies: Copies, source: Path) -> None:
+    copies.take(_count(copies, source, 2))
+    (more,) = copies.take(_count(copies, source, 4))
+    assert (more.why, copies.did) == ("most was 2, is 4", ["cd"])
+    (fewer,) = copies.take(_count(copies, source, 3))
+    assert (fewer.result, copies.did) == ({"length": 3}, [""])  # and keeps what it has
+    copies.stop_at = "letters"
+    with pytest.raises(Stopped):
+        copies.take(_count(copies, source, 5))
+    copies.stop_at = ""
+    (after_a_stop,) = copies.take(_count(copies, source, 6))
+    assert (after_a_stop.why, copies.did) == ("it was stopped", ["f"])
+    (copies.folder / "letters").write_text("spoilt")
+    copies.take(_count(copies, source, 3))
+    assert copies.did == ["abc"]
+    copies.take(_count(copies, source, 3))
+    source.write_text("uvwxyz")
+    copies.take(_count(copies, source, 4))
+    assert copies.did == ["uvwx"]
+
+
 def test_a_stopped_stage_goes_on_where_it_was(copies: Copies, source: Path) -> None:
     copies.stop_at = "a"
     with pytest.raises(Stopped):

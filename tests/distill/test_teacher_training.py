@@ -359,3 +359,17 @@ def test_a_diverging_loss_stops_it(tmp_path: Path, few: Parts, encoder_folder: P
     save_file(weights, huge / "model.safetensors")
     with pytest.raises(TrainingRefused, match="epoch 1, step 1: the loss is nan: training"):
         teach(huge, *few, tmp_path / "out", QUICK, _silent, "cpu")
+
+
+def test_after_a_diverging_loss_a_smaller_rate_begins_anew(
+    tmp_path: Path, few: Parts, encoder_folder: Path
+) -> None:
+    huge = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    weights = load_file(huge / "model.safetensors")
+    weights["bert.embeddings.position_embeddings.weight"][16:] = 3e38  # of long pairs alone
+    save_file(weights, huge / "model.safetensors")
+    for rate in (1e-3, 1e-4):  # each ends at a later step than the first, which has left a state
+        options = replace(QUICK, save_every=1, learning_rate=rate)
+        with pytest.raises(TrainingRefused, match=r"epoch 1, step [2-5]: the loss is nan"):
+            teach(huge, *few, tmp_path / "out", options, _silent, "cpu")
+        assert list(tmp_path.iterdir()) == [huge]

@@ -47,7 +47,7 @@ def pairs(queries: int = 60, each: int = 6) -> tuple[Judgments, dict[str, NDArra
         titles=["a title"] * len(relevance),
         relevance=relevance,
         relevant_from=2,
-        unknown_products={"p9": 3},
+        unknown_products={"q9": 3},
     )
     scores = {
         name: (1 / (1 + np.exp(-z[name])) if name != "bm25" else z[name]).astype(np.float32)

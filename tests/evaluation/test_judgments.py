@@ -85,7 +85,7 @@ def test_titles_are_joined_and_unknown_products_counted(write: Callable[[str, st
     assert got.queries == ["a", "a", "c"]
     assert got.titles == ["One", "Two", "One"]
     assert got.relevance.tolist() == [3, 0, 0]
-    assert got.unknown_products == {"9": 2}
+    assert got.unknown_products == {"b": 1, "c": 1}
 
 
 HEADER = "query,product_id,title,relevance\n"
@@ -195,6 +195,23 @@ def test_the_pairs_of_one_split(write: Callable[[str, str], Path]) -> None:
     assert test.titles == ["Phone", "Tent", "Tent"]
     assert test.labels.tolist() == [True, True, False]
     assert len(every.of_split("valid")) == 0
+
+
+def test_unknown_products_are_those_of_the_split(write: Callable[[str, str], Path]) -> None:
+    path = write(
+        "j.csv",
+        "query,product_id,relevance\nphone,1,3\nphone,8,1\nPhone,9,1\nyoga mat,1,0\n"
+        "yoga mat,9,0\nyoga mat,8,0\ntent,9,1\ncoffee filter,1,1\n",
+    )
+    products = ProductFile(write("p.csv", "product_id,title\n1,One\n"))
+    every = read_judgments(path, relevant_from=1, products=products)
+    assert every.unknown_products == {"phone": 1, "Phone": 1, "yoga mat": 2, "tent": 1}
+    test = every.of_split("test")
+    assert (test.queries, test.unknown_products) == (["phone"], {"phone": 1, "Phone": 1, "tent": 1})
+    assert every.of_split("train").unknown_products == {"yoga mat": 2}
+    assert every.of_split("valid").unknown_products == {}
+    nothing = test.take(np.array([], dtype=np.intp))
+    assert (len(nothing), nothing.unknown_products) == (0, test.unknown_products)
 
 
 def test_split_shares() -> None:

@@ -118,6 +118,8 @@ def test_query_and_count_files(tmp_path: Path) -> None:
     counts = tmp_path / "counts.tsv"
     counts.write_text("query\tcount\ntent\t3\nTent\t4.5\nü\t0\n", encoding="utf-8")
     assert read_frequencies(counts) == {"tent": 7.5, "ü": 0.0}
+    counts.write_bytes("search\tcount\n帐篷\t2\n".encode("gb18030"))
+    assert read_frequencies(counts, "search", "gb18030") == {"帐篷": 2.0}
     counts.write_text("query\tcount\ntent\t-1\n", encoding="utf-8")
     with pytest.raises(InputFileError, match="line 2: expected a count from 0 up, got -1"):
         read_frequencies(counts)
