@@ -118,4 +118,6 @@ def _options(table: StudentTable) -> dict[str, object]:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, dict):  # of a table, what it says
+        return ", ".join(f"{name} {each}" for name, each in value.items() if each is not None)
     return "none" if value is None else str(value)

@@ -20,6 +20,10 @@ from export.checkpoint import Facts
         ({"temperature": 2.0}, "temperature 1.0 -> 2.0"),
         ({"encoder": "new:characters"}, "encoder package:minilm -> new:characters"),
         ({"options": TrainOptions(epochs=2)}, "epochs 5 -> 2"),
+        (
+            {"fine_tune": {"epochs": 4, "hard_weight": 1.0}},
+            "fine_tune none -> epochs 4, hard_weight 1.0",
+        ),
         ({"name": "other", "publish": False}, ""),
     ],
 )
