@@ -63,7 +63,7 @@ class Stage:
     inputs: files and folders by what they are called to people
     outputs: what comes of it, known at the latest once it is done
     run: makes the outputs; goes on where a stopped run of the same options and inputs was
-    result: read from the outputs
+    result: read from the outputs; what `run` has left out of them, too, where they don't say it
     leaves: what `run` makes or leaves in the work folder, which is removed before it runs anew
     grows_with: options that say how much is made; `run` adds to what another value has left
     """
@@ -206,10 +206,10 @@ class Work:
         """
         now, grown = self._identity(stage), stage.grows_with
         begun, done = self._read(self._begun(stage)), self._read(self._path(stage))
-        if begun is not None and _difference(begun, now, grown) is None:
-            return True
-        whole = done is not None and done.outputs == self._outputs(stage)
-        return whole and done is not None and _difference(done, now, grown) is None
+        if done is not None and done.outputs != self._outputs(stage):
+            done = None  # spoilt since
+        left = (each for each in (begun, done) if each is not None)
+        return any(_difference(each, now, grown) is None for each in left)
 
     def _path(self, stage: Stage) -> Path:
         return self.folder / "stages" / f"{stage.title.replace(':', '.')}.json"
