@@ -32,6 +32,10 @@ __all__ = ["Silence", "Training", "TrainingProgress", "Validation", "train"]
 
 # Options that decide how a training runs, or name what their contents' hash stands for.
 _NOT_ITS_IDENTITY = ("device", "save_minutes", "encoder", "start", "objective")
+_LEARN_WHICH_IS_BETTER = (
+    ", or, where targets only say which of two products is better, as click ratios do, learn that: "
+    "--objective pairwise"
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def train(
 
 def _check_pairs(pairs: Pairs, validation: Pairs, options: TrainOptions) -> None:
     if not isinstance(options.objective, Pairwise):  # which asks for targets that differ
-        check_classes(pairs, "training")
+        check_classes(pairs, "training", instead=_LEARN_WHICH_IS_BETTER)
     check_classes(validation, "validation")
     hard = options.objective.hard_weight if isinstance(options.objective, Pointwise) else 0.0
     if hard and pairs.hard is None:

@@ -91,9 +91,15 @@ def judged_by_people(pairs: Pairs) -> Pairs:
 
 
 def check_classes(
-    pairs: Pairs, what: Literal["training", "validation"], relevant_from: float = 0.5
+    pairs: Pairs,
+    what: Literal["training", "validation"],
+    relevant_from: float = 0.5,
+    *,
+    instead: str = "",
 ) -> None:
     """Refuses pairs that nothing can be learned from, or validated on.
+
+    `instead` says what else can be done about them.
 
     Raises:
         TrainingRefused: the targets all lie on one side of `relevant_from`.
@@ -102,8 +108,8 @@ def check_classes(
     if not 0 < relevant < len(pairs):
         raise TrainingRefused(
             f"{pairs.source}: expected relevant and irrelevant {what} pairs (target >= "
-            f"{relevant_from:g} and below), got {relevant} relevant of {len(pairs)}: give more "
-            "pairs"
+            f"{relevant_from:g} and below), got {relevant} relevant of {len(pairs)}: give "
+            f"pairs of both kinds{instead}"
         )
 
 
