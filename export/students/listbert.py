@@ -11,7 +11,9 @@ a sentence vector.
 Only the paper's abstract is public to us: a RoBERTa teacher trained with listwise losses, and a
 "representation-focused" student, some ten times as fast. All else here is ours: cosine times a
 scale, as in DSSM (Huang et al., CIKM 2013), the standing example of that family; 128, the width
-of ReprBERT's vectors; a W for each side, since a query is no title.
+of ReprBERT's vectors; a W for each side, since a query is no title. Both begin as the same numbers:
+a projection keeps cosines roughly (Johnson and Lindenstrauss, 1984), so that the student starts
+from what the encoder knows of two texts; through two of their own, all pairs look alike at first.
 
 A listwise loss sees differences of logits only, so it never moves c: the order of a list is
 learned, its place on the scale of probabilities is not. Calibrate before setting a threshold.
@@ -50,7 +52,8 @@ class ListBert(nn.Module):
         self.encoder = build_encoder(config.encoder)
         self.W_q = nn.Linear(config.encoder.hidden_size, config.projection, bias=False)
         self.W_p = nn.Linear(config.encoder.hidden_size, config.projection, bias=False)
-        self.scale = Scale(a=10.0, c=0.0)
+        self.W_p.load_state_dict(self.W_q.state_dict())
+        self.scale = Scale(a=5.0, c=0.6)  # the mean cosine of a fresh MiniLM
 
     def query(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
         """v_q, float32 [N, D]."""

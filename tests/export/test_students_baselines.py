@@ -60,13 +60,23 @@ def test_siamese_may_take_cls() -> None:
 def test_listbert_projects_each_side_with_a_matrix_of_its_own() -> None:
     torch.manual_seed(1)
     student = ListBert(ListBertConfig(encoder=encoder_config(2), projection=6)).eval()
+    nn.init.normal_(student.W_p.weight)
     queries, products = random_texts(4, 2), random_texts(9, 3)
     expected = []
     for query, product in zip(_states(student, queries), _states(student, products), strict=True):
         v_q = student.W_q.weight @ query.mean(dim=0)
         v_p = student.W_p.weight @ product.mean(dim=0)
-        expected.append(10.0 * (_cosine(v_q, v_p) - 0.0))
+        expected.append(5.0 * (_cosine(v_q, v_p) - 0.6))
     torch.testing.assert_close(student(*queries, *products), torch.tensor(expected))
+
+
+def test_listbert_begins_with_what_its_encoder_knows() -> None:
+    """A text is most like itself from the start, and each projection learns for itself."""
+    student = ListBert(ListBertConfig(encoder=encoder_config(2), projection=6)).eval()
+    texts = random_texts(4, 2)
+    torch.testing.assert_close(student.query(*texts), student.product(*texts))
+    assert student.W_q.weight is not student.W_p.weight
+    assert student.W_q.weight.data_ptr() != student.W_p.weight.data_ptr()
 
 
 def test_poly_mixes_the_querys_vectors_for_each_product() -> None:
