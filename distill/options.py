@@ -45,7 +45,7 @@ class TrainOptions:
     product_tokens: int | None = None  # limit of a title; None: what 99 % of them need
 
     # bert2dnn, deepdot: the words of the bag. wordpiece takes the tokenizer of the checkpoint in
-    # `encoder`, and nothing else of it.
+    # `encoder`, and the table begins with the meanings that its words have there.
     tokenizer: Literal["cwub", "wordpiece"] = "cwub"
     # cwub: tokens seen less often are left out of the vocabulary. The papers give no number; a
     # token seen once teaches nothing about any other pair.
@@ -55,7 +55,7 @@ class TrainOptions:
     # All others: folder of a BERT-type checkpoint.
     encoder: Path | None = None
     layers: int = 2  # the encoder's first so many
-    from_scratch: bool = False  # reads the encoder's sizes but no weights
+    from_scratch: bool = False  # takes the encoder's tokenizer and sizes, but no weights
     late: bool = True  # reprbert: late interaction
     intermediate: bool = True  # reprbert: intermediate interaction
     attention: bool = True  # reprbert: context-guided attention

@@ -19,6 +19,7 @@ from export.students.encoder import (
     EncoderConfig,
     load_encoder_weights,
     read_encoder_config,
+    read_word_embeddings,
 )
 from export.students.listbert import ListBert, ListBertConfig
 from export.students.poly import Poly, PolyConfig
@@ -39,7 +40,7 @@ _TAKEN_BY = {
     "minimum_frequency": BAGS,
     "maximum_vocabulary": BAGS,
     "layers": ENCODERS,
-    "from_scratch": ENCODERS,
+    "from_scratch": BAGS + ENCODERS,
     "late": (ReprBert.kind,),
     "intermediate": (ReprBert.kind,),
     "attention": (ReprBert.kind,),
@@ -90,6 +91,10 @@ def check_options(kind: str, options: TrainOptions) -> None:
                 f"student {kind} takes no {option.name}: leave it out, or train one of "
                 f"{', '.join(takers)}"
             )
+    if kind in BAGS and options.from_scratch and options.tokenizer == "cwub":
+        raise TrainingRefused(
+            "from_scratch: a table of tokenizer cwub begins at random anyway: leave it out"
+        )
     for name in ("minimum_frequency", "maximum_vocabulary"):
         if options.tokenizer == "wordpiece" and getattr(options, name) != getattr(
             TrainOptions, name
@@ -111,7 +116,7 @@ def _start_bag(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) -> 
         pieces = copy_wordpieces(options.encoder, folder)
         spec = wordpiece_spec(MOST_TOKENS, pairs, options, folder)
         size, not_counted = pieces.size, pieces.no_words
-        facts = {"vocabulary": size}
+        facts = {"vocabulary": size, "from_scratch": options.from_scratch}
     else:
         if options.encoder is not None:
             raise TrainingRefused(
@@ -121,11 +126,16 @@ def _start_bag(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) -> 
         spec, size = write_cwub(pairs, options, folder)
         not_counted = ()
         facts = {"vocabulary": size, "minimum_frequency": options.minimum_frequency}
-    student: Student
+    student: DeepDot | Bert2DnnFc
     if kind == DeepDot.kind:
         student = DeepDot(DeepDotConfig(vocabulary=size, not_counted=not_counted))
     else:
         student = Bert2DnnFc(Bert2DnnConfig(vocabulary=size, not_counted=not_counted))
+    if options.encoder is not None and not options.from_scratch:
+        meanings_VH = read_word_embeddings(options.encoder)
+        _check_same_tokens(options.encoder, size, len(meanings_VH))
+        student.bag.begin_with(meanings_VH)
+        facts["encoder_sha256"] = file_sha256(options.encoder / WEIGHTS_FILE)
     return Start(student, open_tokenizer(folder, spec), spec, facts)
 
 
@@ -138,11 +148,7 @@ def _start_encoder(kind: str, pairs: Pairs, options: TrainOptions, folder: Path)
         )
     config = read_encoder_config(options.encoder, options.layers)
     pieces = copy_wordpieces(options.encoder, folder)
-    if pieces.size > config.vocab_size:
-        raise EncoderRefused(
-            f"{options.encoder / TOKENIZER_FILE}: has {pieces.size} tokens, but the encoder's "
-            f"table has {config.vocab_size}: they belong to different checkpoints"
-        )
+    _check_same_tokens(options.encoder, pieces.size, config.vocab_size)
     spec = wordpiece_spec(config.max_position_embeddings, pairs, options, folder)
     student = _on_top(kind, config, options)
     facts: Facts = {"layers": options.layers, "from_scratch": options.from_scratch}
@@ -151,6 +157,14 @@ def _start_encoder(kind: str, pairs: Pairs, options: TrainOptions, folder: Path)
         load_encoder_weights(student.encoder, options.encoder)
         facts["encoder_sha256"] = file_sha256(options.encoder / WEIGHTS_FILE)
     return Start(student, open_tokenizer(folder, spec), spec, facts)
+
+
+def _check_same_tokens(encoder: Path, tokens: int, rows: int) -> None:
+    if tokens > rows:
+        raise EncoderRefused(
+            f"{encoder / TOKENIZER_FILE}: has {tokens} tokens, but the encoder's "
+            f"table has {rows}: they belong to different checkpoints"
+        )
 
 
 def _on_top(kind: str, encoder: EncoderConfig, options: TrainOptions) -> _EncoderStudent:

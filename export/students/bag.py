@@ -29,6 +29,21 @@ class Bag(nn.Module):
         self.E = nn.Embedding(vocabulary, width, sparse=True)
         nn.init.normal_(self.E.weight, std=TABLE_STD)
 
+    @torch.no_grad()
+    def begin_with(self, meanings_VH: Tensor) -> None:
+        """Fills the table from an encoder's word embeddings, float32 [V or more, H].
+
+        Taken are their principal components, each scaled to the variance of a random column
+        (whitened): as they are, the first few would drown the others. With H < E the last columns
+        stay random.
+        """
+        centred_VH = (meanings_VH - meanings_VH.mean(dim=0)).double()
+        variances_H, directions_HH = torch.linalg.eigh(centred_VH.T @ centred_VH / len(centred_VH))
+        taken = min(self.E.embedding_dim, centred_VH.shape[1])
+        components_VK = centred_VH @ directions_HH.flip(1)[:, :taken]
+        components_VK *= TABLE_STD / variances_H.flip(0)[:taken].clamp(min=1e-12).sqrt()
+        self.E.weight[:, :taken] = components_VK[: self.E.num_embeddings].float()
+
     def forward(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
         """Bag embedding, float32 [N, E]."""
         mask_NT = token_mask_NT.to(torch.float32)

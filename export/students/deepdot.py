@@ -9,7 +9,8 @@ Shapes: N texts or pairs, T tokens, E = 64 width of the table, D = 64 width of a
 
 The paper gives "similar 4 hidden layers", "different sets of parameters" and a "simple dot
 product". Left open and chosen here: the last layer is linear and b is learned, because the dot of
-two ReLU outputs is never negative and its sigmoid never below 0.5; no normalisation.
+two ReLU outputs is never negative and its sigmoid never below 0.5; no normalisation; both towers
+begin as the same linear map (`looks_linear`), so that the first scores are those of shared words.
 """
 
 import itertools
@@ -20,6 +21,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from export.students.bag import Bag
+from export.students.looks_linear import MIRRORED, begin_linear, random_map
 from export.students.student import Segments, StudentConfig
 
 
@@ -42,7 +44,7 @@ class DeepDot(nn.Module):
     kind: ClassVar[str] = "deepdot"
 
     def __init__(self, config: DeepDotConfig) -> None:
-        """Random weights."""
+        """Random weights, with which a text is most like itself and words count alike."""
         super().__init__()
         self.config = config
         self.query_segments: Segments = {"tower": (0, config.output)}
@@ -50,6 +52,7 @@ class DeepDot(nn.Module):
         self.bag = Bag(config.vocabulary, config.width, config.not_counted)
         self.tower_q = _tower(config)
         self.tower_p = _tower(config)
+        self.tower_p.load_state_dict(self.tower_q.state_dict())
         self.b = nn.Parameter(torch.zeros(()))
 
     def query(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
@@ -77,8 +80,16 @@ class DeepDot(nn.Module):
 
 
 def _tower(config: DeepDotConfig) -> nn.Sequential:
+    """Layers that begin as one random linear map, which keeps dot products roughly."""
     widths = (config.width, *config.hidden)
     tower = nn.Sequential()
+    given: tuple[int, ...] = (1,)
+    width = config.width
     for wide, narrow in itertools.pairwise(widths):
-        tower.append(nn.Linear(wide, narrow)).append(nn.ReLU())
-    return tower.append(nn.Linear(widths[-1], config.output))
+        layer = nn.Linear(wide, narrow)
+        begin_linear(layer, random_map(narrow // 2, width), given=given)
+        tower.append(layer).append(nn.ReLU())
+        given, width = MIRRORED, narrow // 2
+    last = nn.Linear(widths[-1], config.output)
+    begin_linear(last, random_map(config.output, width), given=given, mirrored=False)
+    return tower.append(last)

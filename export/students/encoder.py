@@ -16,6 +16,7 @@ from export.students.student import StudentConfig
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
 
 
 class EncoderConfig(StudentConfig):
@@ -97,6 +98,31 @@ def load_encoder_weights(encoder: nn.Module, folder: Path) -> None:
     Raises:
         EncoderRefused: no safetensors there, or they lack a tensor or hold it in another shape.
     """
+    tensors = _stored(folder)
+    wanted = encoder.state_dict()
+    _check_tensors(tensors, wanted, folder / WEIGHTS_FILE)
+    encoder.load_state_dict({name: tensors[name].to(torch.float32) for name in wanted})
+
+
+def read_word_embeddings(folder: Path) -> Tensor:
+    """The table of the checkpoint in `folder`, a row per token, float32 [V, H].
+
+    Raises:
+        EncoderRefused: no safetensors there, or none with such a table.
+    """
+    tensors = _stored(folder)
+    table = tensors.get(WORD_EMBEDDINGS)
+    if table is None or table.ndim != 2 or not bool(torch.isfinite(table).all()):
+        got = "none" if table is None else f"shape {list(table.shape)}, or NaN or infinity in it"
+        raise EncoderRefused(
+            f"{folder / WEIGHTS_FILE}: expected {WORD_EMBEDDINGS}, finite, [tokens, width], "
+            f"got {got}"
+        )
+    return table.to(torch.float32)
+
+
+def _stored(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint, under the names of today."""
     path = folder / WEIGHTS_FILE
     if not path.exists():
         raise EncoderRefused(
@@ -107,10 +133,7 @@ def load_encoder_weights(encoder: nn.Module, folder: Path) -> None:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
         raise EncoderRefused(f"{path}: not a safetensors file: {error}") from error
-    tensors = {_current_name(name): tensor for name, tensor in stored.items()}
-    wanted = encoder.state_dict()
-    _check_tensors(tensors, wanted, path)
-    encoder.load_state_dict({name: tensors[name].to(torch.float32) for name in wanted})
+    return {_current_name(name): tensor for name, tensor in stored.items()}
 
 
 def _current_name(name: str) -> str:

@@ -32,11 +32,18 @@ def _reprbert(
     return ReprBert(config)
 
 
+def _deepdot() -> DeepDot:
+    student = DeepDot(DeepDotConfig(vocabulary=50, width=8, hidden=(32, 16, 8, 4), output=6))
+    for weights in student.tower_p.parameters():  # which begins as the query's
+        nn.init.normal_(weights, std=0.3)
+    return student
+
+
 def _students() -> list[Student]:
     torch.manual_seed(3)
     students: list[Student] = [
         Bert2DnnFc(Bert2DnnConfig(vocabulary=50, width=8, hidden=(32, 16, 8, 4))),
-        DeepDot(DeepDotConfig(vocabulary=50, width=8, hidden=(32, 16, 8, 4), output=6)),
+        _deepdot(),
         DeepDot(DeepDotConfig(vocabulary=50, width=8, not_counted=(4, 7))),
         *(_reprbert(layers) for layers in (1, 2, 3)),
         _reprbert(2, late=False),

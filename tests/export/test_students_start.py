@@ -100,7 +100,7 @@ def test_the_first_scores_lie_where_a_sigmoid_can_learn(
     [
         ("siamese", {}, "siamese starts from an encoder"),
         ("bert2dnn", {"layers": 3}, "student bert2dnn takes no layers"),
-        ("deepdot", {"from_scratch": True}, "student deepdot takes no from_scratch"),
+        ("deepdot", {"codes": 4}, "student deepdot takes no codes"),
         ("siamese", {"late": False}, "siamese takes no late: leave it out, or train one of repr"),
         ("reprbert", {"pooling": "cls"}, "reprbert takes no pooling: .* siamese, poly, listbert"),
         ("listbert", {"codes": 4}, "listbert takes no codes"),
