@@ -125,8 +125,8 @@ DISTILLING := test-distill test-export
 SERVING := test-load test-service test-others test-stores
 
 .PHONY: test-distilling test-serving $(DISTILLING) $(SERVING)
-test: .venv/test .venv-train/all .venv-triton/all .venv-ray/all system
-	@$(MAKE) $(DISTILLING) $(SERVING) test-ray
+test: .venv/test .venv-train/all .venv-triton/all system
+	@$(MAKE) $(DISTILLING) $(SERVING)
 
 test-distilling: $(DISTILLING)
 test-serving: $(SERVING)
@@ -159,8 +159,7 @@ $(SERVING): .venv/test .venv-triton/all system
 	@touch $@
 
 test-ray: .venv-ray/all
-	@echo "$@ begins ..."
-	RAY_USAGE_STATS_ENABLED=0 $(ONE_THREAD) .venv-ray/bin/python -m pytest --durations=20 tests/on_ray
+	RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python -m pytest tests/on_ray
 
 # Clients that others wrote, as published: those too heavy for .venv, or of other versions than there.
 # Some hold a package below the version that .venv has.
