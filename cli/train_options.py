@@ -68,10 +68,14 @@ PointwiseWeight = Annotated[float, typer.Option(help="listwise: weight of cross-
 # How a new student is made.
 EncoderFolder = Annotated[
     Path | None,
-    typer.Option(help="folder of a BERT-type checkpoint or a teacher, for all but the bags"),
+    typer.Option(
+        help="folder of a BERT-type checkpoint or a teacher; a bag takes its words with wordpiece"
+    ),
 ]
 Layers = Annotated[int, typer.Option(help="layers taken from the encoder")]
-FromScratch = Annotated[bool, typer.Option("--from-scratch", help="random layers, no weights read")]
+FromScratch = Annotated[
+    bool, typer.Option("--from-scratch", help="the encoder's tokenizer and sizes, no weights of it")
+]
 Late = Annotated[
     bool, typer.Option("--late/--no-late", help="reprbert: interaction of the last layer")
 ]
@@ -87,7 +91,7 @@ Pooling = Annotated[
 Codes = Annotated[int, typer.Option(help="poly: vectors of a query")]
 TokenizerKind = Annotated[
     Literal["cwub", "wordpiece"],
-    typer.Option(help="bert2dnn, deepdot: wordpiece takes that of --encoder"),
+    typer.Option(help="bert2dnn, deepdot: wordpiece takes that of --encoder, and its meanings"),
 ]
 MinimumFrequency = Annotated[
     int, typer.Option(help="cwub: rarer tokens are left out of the vocabulary")
