@@ -52,7 +52,7 @@ class TrainOptions:
     minimum_frequency: int = 2
     maximum_vocabulary: int | None = None  # cwub: of more tokens, the most frequent stay
 
-    # All others: folder of a BERT-type checkpoint.
+    # Folder of a BERT-type checkpoint: all others, and bags of its word pieces.
     encoder: Path | None = None
     layers: int = 2  # the encoder's first so many
     from_scratch: bool = False  # takes the encoder's tokenizer and sizes, but no weights

@@ -34,7 +34,7 @@ __all__ = ["Silence", "Training", "TrainingProgress", "Validation", "train"]
 _NOT_ITS_IDENTITY = ("device", "save_minutes", "encoder", "start", "objective")
 _LEARN_WHICH_IS_BETTER = (
     ", or, where targets only say which of two products is better, as click ratios do, learn that: "
-    "--objective pairwise"
+    "objective pairwise"
 )
 
 
