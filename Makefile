@@ -155,7 +155,7 @@ $(SERVING): .venv/test .venv-triton/all system
 	@# The tests ask Ray for the processes of its workers, which takes its extra `default`, and
 	@# label with a lexical teacher.
 	@$(INSTALL) $(PINNED) --python .venv-ray $(COMPILED) -e '.[ray,test]' 'ray[default]' \
-	  lightgbm scikit-learn rapidfuzz
+	  lightgbm scikit-learn scipy rapidfuzz
 	@touch $@
 
 test-ray: .venv-ray/all

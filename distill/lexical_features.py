@@ -9,7 +9,8 @@ query_axis_0 ... 19, title_axis_0 ... 19
 ...                               those of lexical_meaning.py, where there is an encoder
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from distill.lexical_match import Match, match
 from distill.lexical_meaning import MEANING, Meaning
 from distill.lexical_text import Text, prepared
-from distill.lexical_vectors import SPACES, TermSpace, Vectors, learn_spaces, terms_of
+from distill.lexical_vectors import SPACES, TermSpace, Vector, learn_spaces, terms_of
+from distill.recent_texts import RecentTexts
 
 _COSINES = ("word_cosine", "character_cosine", "word_latent", "character_latent")
 _COORDINATES = 20  # of the axes, which are sorted by how much of the catalogue they hold
@@ -31,11 +33,20 @@ FEATURES = (
 )
 
 _MOST_TITLES = 200_000  # that spaces are learned from: more tell hardly more of a word's weight
+_MOST_KEPT = 100_000  # texts, of some 6 kB each, kept for the pairs to come
 
 
 def features_of(*, has_encoder: bool) -> tuple[str, ...]:
     """Names of a teacher's features, by column."""
     return (*FEATURES, *MEANING) if has_encoder else FEATURES
+
+
+class _Known(NamedTuple):
+    """A text, kept for every pair it stands in, with its vector in each of SPACES."""
+
+    text: Text
+    words: Vector
+    characters: Vector
 
 
 class LexicalFeatures:
@@ -46,6 +57,7 @@ class LexicalFeatures:
         self.spaces = spaces
         self.meaning = meaning
         self.names = features_of(has_encoder=meaning is not None)
+        self._texts = RecentTexts(self._known, _MOST_KEPT)
         # A word of no title says the most: whatever the query wants of it is missing.
         self._unknown_weight = float(spaces["words"].weights.max())
 
@@ -63,46 +75,42 @@ class LexicalFeatures:
     def matrix(self, queries: Sequence[str], titles: Sequence[str]) -> NDArray[np.float32]:
         """Features of n aligned pairs, float32 [n, len(names)]; NaN: there is no such number.
 
-        Each distinct text is prepared once. A pair's row does not depend on the other pairs.
+        Texts of the calls before are kept, up to a limit; a pair's row depends on the pair alone.
         """
-        query_texts, query_rows = _distinct(queries)
-        title_texts, title_rows = _distinct(titles)
-        matrix = np.empty((len(query_rows), len(self.names)), dtype=np.float32)
+        matrix = np.empty((len(queries), len(self.names)), dtype=np.float32)
         if not len(matrix):
             return matrix
         if self.meaning is not None:
             matrix[:, len(FEATURES) :] = self.meaning.matrix(queries, titles)
+        known = self._texts.of([*queries, *titles])
+        asked, offered = ([known[text] for text in texts] for texts in (queries, titles))
         for column, space in enumerate(SPACES):
-            asked, offered = (self._vectors(texts, space) for texts in (query_texts, title_texts))
-            cosine = asked.terms[query_rows].multiply(offered.terms[title_rows]).sum(axis=1)
-            matrix[:, column] = np.asarray(cosine).ravel()
-            latent = asked.latent[query_rows] * offered.latent[title_rows]
-            matrix[:, len(SPACES) + column] = latent.sum(axis=1)
-            if space == "words":
-                middle = _FIRST_COORDINATE + _COORDINATES
-                matrix[:, _FIRST_COORDINATE:middle] = _coordinates(asked)[query_rows]
-                matrix[:, middle : len(FEATURES)] = _coordinates(offered)[title_rows]
-        weights = [self._weights(text) for text in query_texts]
+            one, other = ([getattr(each, space) for each in texts] for texts in (asked, offered))
+            shared, latent = self.spaces[space].cosines(one, other)
+            matrix[:, column] = shared
+            matrix[:, len(SPACES) + column] = latent
+        middle = _FIRST_COORDINATE + _COORDINATES
+        matrix[:, _FIRST_COORDINATE:middle] = _coordinates(asked)
+        matrix[:, middle : len(FEATURES)] = _coordinates(offered)
+        weights = {query: self._weights(known[query].text) for query in dict.fromkeys(queries)}
         matches = slice(len(_COSINES), _FIRST_COORDINATE)
-        for row, (query, title) in enumerate(zip(query_rows, title_rows, strict=True)):
-            matrix[row, matches] = match(query_texts[query], title_texts[title], weights[query])
+        for row, (query, title) in enumerate(zip(queries, titles, strict=True)):
+            matrix[row, matches] = match(known[query].text, known[title].text, weights[query])
         return matrix
 
-    def _vectors(self, texts: Sequence[Text], space: str) -> Vectors:
-        return self.spaces[space].vectors([terms_of(text, space) for text in texts])
+    def _known(self, texts: Sequence[str]) -> Iterator[_Known]:
+        cut = [prepared(text) for text in texts]
+        found = [
+            self.spaces[space].vectors([terms_of(text, space) for text in cut]) for space in SPACES
+        ]
+        return map(_Known, cut, *found)
 
     def _weights(self, query: Text) -> list[float]:
         known = self.spaces["words"].weight_of
         return [known.get(word, self._unknown_weight) for word in query.words]
 
 
-def _distinct(texts: Sequence[str]) -> tuple[list[Text], list[int]]:
-    """The distinct texts, prepared, and which of them each text is."""
-    place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
-    return [prepared(text) for text in place], [place[text] for text in texts]
-
-
-def _coordinates(vectors: Vectors) -> NDArray[np.float32]:
-    """The first axes, float32 [n, 20]; a small catalogue has fewer, and zeros in their place."""
-    found = vectors.latent[:, :_COORDINATES]
+def _coordinates(texts: Sequence[_Known]) -> NDArray[np.float32]:
+    """On the first axes, float32 [n, 20]; a small catalogue has fewer, and zeros in their place."""
+    found = np.stack([each.words.latent[:_COORDINATES] for each in texts])
     return np.pad(found, ((0, 0), (0, _COORDINATES - found.shape[1])))

@@ -8,13 +8,14 @@ middle_..., last_...
                     of the query, its largest cosine to a token of the title (class Late)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill.lexical_catalogue import Catalogue, learn_catalogue
+from distill.recent_texts import RecentTexts
 from distill.token_vectors import TokenEncoder, TokenVectors
 from distill.transfer_options import OnProgress
 
@@ -25,17 +26,20 @@ _CHUNK = 256  # texts at a time, whose vectors take 60 kB each before they are r
 _MOST_KEPT = 100_000  # texts, of 14 kB each, kept for the pairs to come: a catalogue's titles, once
 
 
-class Late(NamedTuple):
-    """One pair in one layer. A token's fit is its largest cosine to a token of the other text."""
+_ByLayer = NDArray[np.float32]  # [K]
 
-    mean: float  # fit of the query's tokens
-    weight: float  # the same by IDF of the tokens
-    least: float  # of the query's token that fits worst
-    gap: float  # largest IDF * (1 - fit): an important word that is missing
-    last: float  # fit of the query's last token
-    last_place: float  # where that lies in the title: above 0 = first token, to 1
-    title: float  # fit of the title's head to the query, by IDF
-    noun: float  # fit of the head's last token
+
+class Late(NamedTuple):
+    """One pair, by layer. A token's fit is its largest cosine to a token of the other text."""
+
+    mean: _ByLayer  # fit of the query's tokens
+    weight: _ByLayer  # the same by IDF of the tokens
+    least: _ByLayer  # of the query's token that fits worst
+    gap: _ByLayer  # largest IDF * (1 - fit): an important word that is missing
+    last: _ByLayer  # fit of the query's last token
+    last_place: _ByLayer  # where that lies in the title: above 0 = first token, to 1
+    title: _ByLayer  # fit of the title's head to the query, by IDF
+    noun: _ByLayer  # fit of the head's last token
 
 
 MEANING = (*_SENTENCE, *(f"{layer}_{name}" for layer in _LAYERS for name in Late._fields))
@@ -63,7 +67,7 @@ class Meaning:
         """Takes what `learn_catalogue` or `read_catalogue` gives."""
         self.catalogue = catalogue
         self.encoder = encoder
-        self._kept: dict[str, _Text] = {}
+        self._texts = RecentTexts(self._vectors, _MOST_KEPT)
 
     @classmethod
     def learn(
@@ -84,27 +88,22 @@ class Meaning:
         Texts of the calls before are kept, up to a limit; a pair's row depends on the pair alone.
         """
         matrix = np.full((len(queries), len(MEANING)), np.nan, dtype=np.float32)
-        known = self._texts([*queries, *titles])
+        known = self._texts.of([*queries, *titles])
+        asked: dict[str, NDArray[np.float32]] = {
+            query: known[query].tokens.astype(np.float32) for query in dict.fromkeys(queries)
+        }
         for row, (query, title) in enumerate(zip(queries, titles, strict=True)):
-            asked, offered = known[query], known[title]
-            if not len(asked.weights) or not len(offered.weights):
+            one, other = known[query], known[title]
+            if not len(one.weights) or not len(other.weights):
                 continue
-            cosines = [float(a @ b) for a, b in zip(asked.sentence, offered.sentence, strict=True)]
-            late = [_late(asked, offered, layer) for layer in range(len(_LAYERS))]
-            matrix[row] = (*cosines, *(number for each in late for number in each))
+            for column, (mine, theirs) in enumerate(zip(one.sentence, other.sentence, strict=True)):
+                matrix[row, column] = mine @ theirs
+            matrix[row, len(_SENTENCE) :] = _late(asked[query], one.weights, other).ravel()
         return matrix
 
-    def _texts(self, texts: Sequence[str]) -> dict[str, _Text]:
-        """What is known of each distinct text, after a run of those that are new."""
-        distinct = dict.fromkeys(texts)
-        known = {text: self._kept[text] for text in distinct if text in self._kept}
-        new = [text for text in distinct if text not in known]
-        for start in range(0, len(new), _CHUNK):
-            some = new[start : start + _CHUNK]
-            known |= zip(some, map(self._text, self.encoder.vectors(some)), strict=True)
-        kept = self._kept | known
-        self._kept = dict(list(kept.items())[-_MOST_KEPT:])  # the oldest go
-        return known
+    def _vectors(self, texts: Sequence[str]) -> Iterator[_Text]:
+        for start in range(0, len(texts), _CHUNK):
+            yield from map(self._text, self.encoder.vectors(texts[start : start + _CHUNK]))
 
     def _text(self, vectors: TokenVectors) -> _Text:
         said = self.catalogue
@@ -121,22 +120,32 @@ class Meaning:
         )
 
 
-def _late(query: _Text, title: _Text, layer: int) -> Late:
-    asked, offered = (text.tokens[layer].astype(np.float32) for text in (query, title))
-    cosines = asked @ offered.T  # [n query, n title]
-    fits, weights = cosines.max(axis=1), query.weights
+def _late(
+    asked: NDArray[np.float32], weights: NDArray[np.float32], title: _Text
+) -> NDArray[np.float32]:
+    """The numbers of `Late` in each layer, float32 [K, 8].
+
+    Args:
+        asked: tokens of the query, float32 [K, n, D].
+        weights: their IDF, float32 [n].
+        title: the other text.
+    """
+    offered = title.tokens.astype(np.float32)
+    cosines = asked @ offered.transpose(0, 2, 1)  # [K, n query, n title]
+    fits = cosines.max(axis=2)
     head = slice(0, title.head)
-    back, their = cosines[:, head].max(axis=0), title.weights[head]
-    return Late(
-        mean=float(fits.mean()),
-        weight=float(fits @ weights / weights.sum()),
-        least=float(fits.min()),
-        gap=float((weights * (1.0 - fits)).max()),
-        last=float(fits[-1]),
-        last_place=(int(cosines[-1].argmax()) + 1) / len(offered),
-        title=float(back @ their / their.sum()),
-        noun=float(back[-1]),
+    back, their = cosines[:, :, head].max(axis=1), title.weights[head]
+    late = Late(
+        mean=fits.mean(axis=1),
+        weight=np.array([fit @ weights / weights.sum() for fit in fits]),
+        least=fits.min(axis=1),
+        gap=(weights * (1.0 - fits)).max(axis=1),
+        last=fits[:, -1],
+        last_place=(cosines[:, -1].argmax(axis=1) + 1) / np.float32(offered.shape[1]),
+        title=np.array([fit @ their / their.sum() for fit in back]),
+        noun=back[:, -1],
     )
+    return np.array(late, dtype=np.float32).T
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

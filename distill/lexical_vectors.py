@@ -15,11 +15,13 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
@@ -37,14 +39,15 @@ _MOST_TERMS = 200_000  # of a space: its axes then have 100 MB at most
 _MANY_TITLES = 1_000  # from here on, a term of one title alone is left out of "characters"
 
 
-class Vectors(NamedTuple):
-    """n texts in a space.
+class Vector(NamedTuple):
+    """A text of k known terms in a space; without any, its vectors are zero.
 
-    terms: sparse float32 [n, V]: (1 + log count) * IDF, rows of length 1; empty for unknown terms
-    latent: float32 [n, D]: the row in the space's axes, of length 1; zeros for unknown terms
+    columns, values: its terms, int32 [k] and float32 [k]: (1 + log count) * IDF, of length 1
+    latent: these in the space's axes, float32 [D], of length 1
     """
 
-    terms: Any  # scipy.sparse.csr_matrix, which has no types
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
     latent: NDArray[np.float32]
 
 
@@ -66,12 +69,32 @@ class TermSpace:
         made.idf_ = self.weights
         return made
 
-    def vectors(self, documents: Sequence[Sequence[str]]) -> Vectors:
+    def vectors(self, documents: Sequence[Sequence[str]]) -> list[Vector]:
         """The vectors of n texts, each given as its terms; none depends on the others."""
         terms = self._vectoriser.transform(documents)
         latent: NDArray[np.float32] = np.asarray(terms @ self.axes, dtype=np.float32)
         length = np.sqrt((latent * latent).sum(axis=1, keepdims=True))
-        return Vectors(terms, latent / np.maximum(length, np.float32(1e-9)))
+        latent /= np.maximum(length, np.float32(1e-9))
+        rows = list(pairwise(terms.indptr))
+        return [
+            Vector(terms.indices[start:end].copy(), terms.data[start:end].copy(), axes.copy())
+            for (start, end), axes in zip(rows, latent, strict=True)
+        ]
+
+    def cosines(
+        self, vectors: Sequence[Vector], others: Sequence[Vector]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of n aligned pairs, by their terms and in the axes: both float32 [n]."""
+        shared = self._matrix(vectors).multiply(self._matrix(others)).sum(axis=1)
+        latent = np.stack([one.latent for one in vectors]), np.stack([one.latent for one in others])
+        return np.asarray(shared).ravel(), (latent[0] * latent[1]).sum(axis=1)
+
+    def _matrix(self, vectors: Sequence[Vector]) -> Any:
+        """Their terms as rows, scipy.sparse.csr_matrix float32 [n, V]."""
+        ends = np.cumsum([0, *(len(each.columns) for each in vectors)])
+        columns = np.concatenate([each.columns for each in vectors])
+        values = np.concatenate([each.values for each in vectors])
+        return csr_matrix((values, columns, ends), shape=(len(vectors), len(self.terms)))
 
     @cached_property
     def weight_of(self) -> Mapping[str, float]:
