@@ -34,7 +34,8 @@ TrainingPairs = Annotated[
 ValidationPairs = Annotated[
     Path | None,
     typer.Option(
-        help="pairs to validate on; else the valid split of --pairs, whose test split is unused"
+        help="pairs to validate on, relevant from target 0.5; else the valid split of --pairs, "
+        "whose test split is unused"
     ),
 ]
 GradeScale = Annotated[
