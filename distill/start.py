@@ -3,12 +3,13 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import torch
 import transformers
 from pydantic import ValidationError
 
 from distill.errors import TrainingRefused
 from distill.options import TrainOptions
-from distill.vocabularies import MOST_TOKENS, copy_wordpieces, wordpiece_spec, write_cwub
+from distill.vocabularies import MOST_TOKENS, copy_wordpieces, idf, wordpiece_spec, write_cwub
 from export.checkpoint import Facts
 from export.errors import EncoderRefused
 from export.pairs import Pairs
@@ -134,7 +135,8 @@ def _start_bag(kind: str, pairs: Pairs, options: TrainOptions, folder: Path) -> 
     if options.encoder is not None and not options.from_scratch:
         meanings_VH = read_word_embeddings(options.encoder)
         _check_same_tokens(options.encoder, size, len(meanings_VH))
-        student.bag.begin_with(meanings_VH)
+        weights_V = idf(open_tokenizer(folder, spec), pairs.titles, not_counted)
+        student.bag.begin_with(meanings_VH, torch.from_numpy(weights_V))
         facts["encoder_sha256"] = file_sha256(options.encoder / WEIGHTS_FILE)
     return Start(student, open_tokenizer(folder, spec), spec, facts)
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 
 from distill.errors import TrainingRefused
 from distill.options import TrainOptions
@@ -16,7 +18,7 @@ from export.tokens import TokenRows
 from model_store.cwub import VOCABULARY_FILE, build_vocabulary
 from model_store.errors import TokenizerError
 from model_store.manifest import TokenizerSpec
-from model_store.tokenizer import Side, open_tokenizer
+from model_store.tokenizer import Side, Tokenizer, open_tokenizer
 from model_store.wordpiece import TOKENIZER_FILE, WordPieceTokenizer
 
 READABLE_VOCABULARY_FILE = "vocabulary.txt"
@@ -117,6 +119,24 @@ def wordpiece_spec(
         product_tokens=options.product_tokens or positions,
     )
     return _with_limits(spec, pairs, options, folder)
+
+
+def idf(
+    tokenizer: Tokenizer, titles: Sequence[str], not_counted: Sequence[int] = ()
+) -> NDArray[np.float32]:
+    """IDF of each token over the distinct titles, float32 [V]; 1 in the mean over their tokens.
+
+    As scikit-learn's, ln((1 + n) / (1 + titles with it)) + 1, so that a token of no title weighs
+    most. Those `not_counted` have a weight too, but no part in the mean.
+    """
+    rows = TokenRows(tokenizer, titles, "product")
+    title = np.repeat(np.arange(len(rows)), rows.lengths)
+    tokens = np.unique(title * tokenizer.size + rows.ids) % tokenizer.size  # once a title
+    holding = np.bincount(tokens, minlength=tokenizer.size)
+    weights = np.log((1 + len(rows)) / (1 + holding)) + 1
+    holding[list(not_counted)] = 0
+    weights /= np.average(weights, weights=holding) if holding.any() else 1.0
+    return weights.astype(np.float32)
 
 
 def _with_limits(

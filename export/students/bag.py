@@ -30,12 +30,13 @@ class Bag(nn.Module):
         nn.init.normal_(self.E.weight, std=TABLE_STD)
 
     @torch.no_grad()
-    def begin_with(self, meanings_VH: Tensor) -> None:
+    def begin_with(self, meanings_VH: Tensor, weights_V: Tensor) -> None:
         """Fills the table from an encoder's word embeddings, float32 [V or more, H].
 
         Taken are their principal components, each scaled to the variance of a random column
         (whitened): as they are, the first few would drown the others. With H < E the last columns
-        stay random.
+        stay random. Then each row is multiplied by its token's weight, float32 [V]: meanings don't
+        say which words of a text matter.
         """
         centred_VH = (meanings_VH - meanings_VH.mean(dim=0)).double()
         variances_H, directions_HH = torch.linalg.eigh(centred_VH.T @ centred_VH / len(centred_VH))
@@ -43,6 +44,7 @@ class Bag(nn.Module):
         components_VK = centred_VH @ directions_HH.flip(1)[:, :taken]
         components_VK *= TABLE_STD / variances_H.flip(0)[:taken].clamp(min=1e-12).sqrt()
         self.E.weight[:, :taken] = components_VK[: self.E.num_embeddings].float()
+        self.E.weight *= weights_V.unsqueeze(1)
 
     def forward(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
         """Bag embedding, float32 [N, E]."""

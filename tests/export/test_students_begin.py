@@ -1,7 +1,9 @@
 """Where the students over bags of words begin."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from distill.errors import TrainingRefused
 from distill.options import TrainOptions
 from distill.start import start_student
+from distill.vocabularies import idf
 from export.errors import EncoderRefused
 from export.pairs import Pairs
 from export.students.bag import TABLE_STD, Bag
@@ -16,6 +19,7 @@ from export.students.bert2dnn import FIRST_GAIN, Bert2DnnConfig, Bert2DnnFc
 from export.students.deepdot import DeepDot, DeepDotConfig
 from export.students.encoder import read_word_embeddings
 from export.students.looks_linear import begin_linear, random_map
+from model_store.wordpiece import WordPieceTokenizer
 
 
 def _texts(words: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -80,10 +84,10 @@ def test_a_table_begins_with_whitened_meanings() -> None:
     torch.manual_seed(0)
     meanings = torch.randn(300, 12) * torch.linspace(0.1, 9.0, 12) + 5.0
     bag = Bag(vocabulary=250, width=4)
-    bag.begin_with(meanings)
+    bag.begin_with(meanings, torch.ones(250))
     table = bag.E.weight.detach()
     whole = Bag(vocabulary=300, width=4)
-    whole.begin_with(meanings)
+    whole.begin_with(meanings, torch.ones(300))
     assert torch.equal(table, whole.E.weight[:250])
     covariance = whole.E.weight.T @ whole.E.weight / 300
     torch.testing.assert_close(covariance, torch.eye(4) * TABLE_STD**2, atol=1e-6, rtol=1e-4)
@@ -100,9 +104,36 @@ def test_a_narrow_encoder_leaves_the_other_columns_random() -> None:
     torch.manual_seed(0)
     bag = Bag(vocabulary=50, width=6)
     before = bag.E.weight.detach().clone()
-    bag.begin_with(torch.randn(50, 2))
+    bag.begin_with(torch.randn(50, 2), torch.ones(50))
     assert torch.equal(bag.E.weight[:, 2:], before[:, 2:])
     assert not torch.equal(bag.E.weight[:, :2], before[:, :2])
+
+
+def test_a_meaning_is_as_long_as_its_token_is_rare() -> None:
+    torch.manual_seed(0)
+    meanings, weights = torch.randn(50, 6), torch.linspace(0.1, 2.0, 50)
+    bag, plain = Bag(vocabulary=50, width=6), Bag(vocabulary=50, width=6)
+    bag.begin_with(meanings, weights)
+    plain.begin_with(meanings, torch.ones(50))
+    torch.testing.assert_close(bag.E.weight, weights.unsqueeze(1) * plain.E.weight)
+
+
+def test_idf_counts_a_title_once_and_is_one_in_the_mean(encoder_folder: Path) -> None:
+    tokenizer = WordPieceTokenizer(encoder_folder / "tokenizer.json", 16, 16)
+    lamp, red, blue = (
+        tokenizer.encode([word], "product")[0][0, 1] for word in ("lamp", "red", "blue")
+    )
+    cls, sep = tokenizer.encode([""], "product")[0][0, :2]
+    titles = ["lamp red lamp", "blue lamp", "blue lamp"]
+    found = idf(tokenizer, titles, [int(cls), int(sep)])
+    assert found.shape == (tokenizer.size,)
+    once, both = math.log(3 / 2) + 1, 1.0
+    mean = (2 * once + 2 * both) / 4
+    assert found[[lamp, red, blue, cls]] == pytest.approx(
+        [both / mean, once / mean, once / mean, both / mean]
+    )
+    assert found.max() == pytest.approx((math.log(3) + 1) / mean)
+    assert np.isfinite(idf(tokenizer, ["", "!"], [int(cls), int(sep)])).all()
 
 
 def test_word_pieces_begin_with_their_encoders_meanings(
@@ -114,10 +145,11 @@ def test_word_pieces_begin_with_their_encoders_meanings(
         start = start_student("deepdot", pairs, options, tmp_path)
         assert ("encoder_sha256" in start.facts) == (not wanted)
         assert isinstance(start.student, DeepDot)
+        weights = idf(start.tokenizer, pairs.titles, start.student.bag.not_counted)
+        expected.begin_with(read_word_embeddings(encoder_folder), torch.from_numpy(weights))
         return start.student.bag.E.weight.detach()
 
-    expected = Bag(len(table()), 64)
-    expected.begin_with(read_word_embeddings(encoder_folder))
+    expected = Bag(len(read_word_embeddings(encoder_folder)), 64)
     width = read_word_embeddings(encoder_folder).shape[1]
     assert torch.equal(table()[:, :width], expected.E.weight[:, :width])
     assert not torch.equal(table(from_scratch=True), table())
