@@ -26,7 +26,10 @@ Bundles = Annotated[Path, typer.Option(envvar="WINNOW_BUNDLES", help="folder of 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; else a GPU where there is one")]
 HubEncoder = Annotated[
     str,
-    typer.Option(help="folder of a BERT-type checkpoint, or OWNER/NAME[@REVISION] on the hub"),
+    typer.Option(
+        help="folder of a BERT-type checkpoint, package:NAME of an installed one, or "
+        "OWNER/NAME[@REVISION] on the hub"
+    ),
 ]
 TrainingPairs = Annotated[
     Path, typer.Option(help="query, title, target in [0, 1]: CSV, TSV or JSONL, also .gz")

@@ -45,8 +45,9 @@ def teach(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="folder of a BERT-type checkpoint, or OWNER/NAME[@REVISION] on the hub; lexical: "
-            "a sentence encoder whose vectors the trees see too, or none"
+            help="folder of a BERT-type checkpoint, package:NAME of an installed one, or "
+            "OWNER/NAME[@REVISION] on the hub; lexical: a sentence encoder whose vectors the trees "
+            "see too, or none"
         ),
     ] = None,
     validation: ValidationPairs = None,
@@ -143,7 +144,9 @@ def teach(
         return
     refuse_given(context, _OF_LEXICAL, "--architecture lexical")
     if encoder is None:
-        raise typer.BadParameter("--encoder: expected a folder or OWNER/NAME for a cross-encoder")
+        raise typer.BadParameter(
+            "--encoder: expected a folder, package:NAME or OWNER/NAME for a cross-encoder"
+        )
     options = TeachOptions(
         loss=loss,
         seed=seed,

@@ -39,7 +39,7 @@ def train(
     list_size: train_options.ListSize = 32,
     list_temperature: train_options.ListTemperature = 1.0,
     pointwise_weight: train_options.PointwiseWeight = 0.0,
-    encoder: train_options.EncoderFolder = None,
+    encoder: train_options.EncoderName = None,
     layers: train_options.Layers = 2,
     from_scratch: train_options.FromScratch = False,
     late: train_options.Late = True,
@@ -80,6 +80,7 @@ def train(
     """
     from distill.objectives import Listwise, Pairwise, Pointwise
     from distill.options import TrainOptions
+    from distill.pretrained import encoder_folder
     from distill.train import train as run_training
     from distill.training_pairs import PairSource
     from export.pairs import PairColumns
@@ -122,7 +123,7 @@ def train(
         tokenizer=tokenizer,
         minimum_frequency=minimum_frequency,
         maximum_vocabulary=maximum_vocabulary,
-        encoder=encoder,
+        encoder=None if encoder is None else encoder_folder(encoder),
         layers=layers,
         from_scratch=from_scratch,
         late=late,

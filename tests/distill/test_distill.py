@@ -26,6 +26,7 @@ from evaluation.errors import NoCleanSeparation
 from evaluation.judgments import split_of
 from evaluation.tables import rows
 from export.checkpoint import load_checkpoint
+from export.errors import EncoderRefused
 from model_store.bundle import open_bundle
 from model_store.registry import find
 from tests.distill.tiny_recipe import write_tiny
@@ -463,7 +464,7 @@ def test_what_can_be_known_before_the_work_is_refused_before_it(
         why = {each.stage.title: each.why for each in plan(done.run(), ("teacher",))}
         assert why["teacher:cross"] == "the encoder changed"
         return
-    with pytest.raises(RecipeRefused, match=message):
+    with pytest.raises((RecipeRefused, EncoderRefused), match=message):
         done.follow("data")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,5 +133,29 @@ def test_a_folder_is_taken_as_it_is(encoder_folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c", "two words", ""])
 def test_what_is_neither_folder_nor_name_is_refused(name: str) -> None:
-    with pytest.raises(EncoderRefused, match=r"expected a folder with config\.json, or OWNER/NAME"):
+    with pytest.raises(
+        EncoderRefused, match=r"expected a folder with config\.json, package:NAME, or OWN"
+    ):
         folder_of(name)
+
+
+def test_a_package_carries_an_encoder(
+    encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "shop_encoder"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('nobody runs a package')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EncoderRefused, match=r"package:shop_encoder: .* found 0: name the folder"):
+        folder_of("package:shop_encoder")
+    shutil.copytree(encoder_folder, package / "model")
+    assert folder_of("package:shop_encoder") == package / "model"
+    shutil.copytree(encoder_folder, package / "larger")
+    with pytest.raises(EncoderRefused, match="found 2: name the folder"):
+        folder_of("package:shop_encoder")
+
+
+@pytest.mark.parametrize("name", ["no_such_package", "json.decoder", ""])
+def test_what_is_no_installed_package_is_refused(name: str) -> None:
+    with pytest.raises(EncoderRefused, match="expected an installed package of that name"):
+        folder_of(f"package:{name}")
