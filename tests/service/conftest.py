@@ -121,7 +121,9 @@ def start(stack: ExitStack, folder: Path, store: str, settings: dict[str, str]) 
         )
     stack.callback(_stop, process)
     url = f"http://127.0.0.1:{port}"
-    client = stack.enter_context(httpx.Client(base_url=url, timeout=30))
+    # Kept for less than the service keeps an idle connection: otherwise a request may meet its end.
+    limits = httpx.Limits(keepalive_expiry=1)
+    client = stack.enter_context(httpx.Client(base_url=url, timeout=30, limits=limits))
     return Service(process, url, client, log)
 
 
