@@ -121,6 +121,7 @@ _TRAINING_ONLY = (
     "onnxscript",
     "rapidfuzz",
     "safetensors",
+    "scipy",
     "sklearn",
     "torch",
     "transformers",

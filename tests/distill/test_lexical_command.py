@@ -103,7 +103,7 @@ def test_label_and_score_with_it(taught: Path, judged: Path, pairs: Pairs, tmp_p
     [
         (("--architecture", "lexical", "--epochs", "3"), "--epochs is for --architecture cross-"),
         (("--encoder", "x", "--rounds", "3"), "--rounds is for --architecture lexical"),
-        ((), "--encoder: expected a folder or OWNER/NAME for a cross-encoder"),
+        ((), "--encoder: expected a folder, package:NAME or OWNER/NAME for a cross-encoder"),
     ],
 )
 def test_options_of_the_other_architecture_are_refused(

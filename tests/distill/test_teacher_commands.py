@@ -156,7 +156,7 @@ def test_errors_are_one_line(encoder: Path, judged: Path, tmp_path: Path) -> Non
         ),
         (
             ("teach", "--encoder", "no such", "--pairs", judged, *out, *GRADES),
-            "no such: expected a folder with config.json, or OWNER/NAME",
+            "no such: expected a folder with config.json, package:NAME, or OWNER/NAME",
         ),
         (("teacher", "convert", encoder, *out, "--pairs", judged, *GRADES), "teacher.json"),
         (
