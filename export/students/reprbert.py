@@ -37,12 +37,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.students.encoder import EncoderConfig, build_encoder
-from export.students.looks_linear import random_map
 from export.students.pooling import ContextGuidedAttention, MeanOfWords
 from export.students.student import DenseHead, Segments, StudentConfig, linear
-
-# g of the first logits: with it they spread by about 0.5 over queries and titles.
-FIRST_GAIN = 0.06
 
 
 class ReprBertConfig(StudentConfig):
@@ -99,28 +95,6 @@ class ReprBert(nn.Module):
         self.pool = nn.Parameter(torch.zeros(V - 1 if config.late else V))
         self.mlp1 = nn.Linear(3 * D, 3 * D)
         self.W2 = nn.Linear(3 * D, 2)
-        self._begin_with_nearness()
-
-    @torch.no_grad()
-    def _begin_with_nearness(self) -> None:
-        """Weights with which the logit holds g (sum_i |u_i (p + q)| - |u_i (p - q)|), i = 1 .. D/2.
-
-        u_i are random directions, and the sum grows with p . q (as BERT2DNN's first does).
-        |x| = relu(x) + relu(-x): a direction takes two units of MLP1, beside whose outputs its
-        residual has p + q, where the sum is, and max(p, q), where the difference is; so that adds
-        g sum_j min(p_j, q_j). The units beside p - q begin random, and of several layers r is the
-        maximum of all this.
-        """
-        D = self.config.projection
-        k = D // 2
-        u_kD = random_map(k, D)
-        near, far = slice(2 * D, 2 * D + 2 * k), slice(0, 2 * k)  # units beside p + q and max(p, q)
-        for units, block, sign in ((near, slice(2 * D, 3 * D), 1), (far, slice(D, 2 * D), -1)):
-            self.mlp1.weight[units] = 0.0
-            self.mlp1.weight[units, block] = torch.cat([u_kD, -u_kD])
-            self.mlp1.bias[units] = 0.0
-            self.W2.weight[1, units] = sign * FIRST_GAIN / 2
-            self.W2.weight[0, units] = -sign * FIRST_GAIN / 2
 
     def query(self, token_ids_NT: Tensor, token_mask_NT: Tensor) -> Tensor:
         """[q^(1) ; .. ; q^(L)], float32 [N, V D]."""

@@ -17,10 +17,8 @@ from export.pairs import Pairs
 from export.students.bag import TABLE_STD, Bag
 from export.students.bert2dnn import FIRST_GAIN, Bert2DnnConfig, Bert2DnnFc
 from export.students.deepdot import DeepDot, DeepDotConfig
-from export.students.encoder import EncoderConfig, read_word_embeddings
+from export.students.encoder import read_word_embeddings
 from export.students.looks_linear import begin_linear, random_map
-from export.students.reprbert import FIRST_GAIN as REPRBERT_GAIN
-from export.students.reprbert import ReprBert, ReprBertConfig
 from model_store.wordpiece import WordPieceTokenizer
 
 
@@ -60,53 +58,6 @@ def test_bert2dnn_begins_as_the_formula_says() -> None:
     sums = ((e_q + e_p) @ r_kE.T).abs() - ((e_q - e_p) @ r_kE.T).abs()
     expected = FIRST_GAIN / k**0.5 * sums.sum(dim=1)
     torch.testing.assert_close(student(*QUERY, *PRODUCTS), expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("projection", [16, 7, 1])
-def test_reprbert_begins_as_the_formula_says(projection: int) -> None:
-    torch.manual_seed(5)
-    encoder = EncoderConfig(
-        vocab_size=30,
-        hidden_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        max_position_embeddings=8,
-    )
-    student = ReprBert(ReprBertConfig(encoder=encoder, projection=projection))
-    p, q = torch.randn(50, projection), torch.randn(50, projection)
-    difference = slice(projection, 2 * projection)  # whose units begin random
-    with torch.no_grad():
-        student.W2.weight[:, difference] = 0.0
-        student.W2.bias.zero_()
-        if projection % 2:  # a unit is left over on either side
-            student.W2.weight[:, [projection - 1, -1]] = 0.0
-    u_kD = student.mlp1.weight[: projection // 2, difference]
-    shared = ((p + q) @ u_kD.T).abs().sum(dim=1) - ((p - q) @ u_kD.T).abs().sum(dim=1)
-    even = 2 * (projection // 2)
-    shared += (p + q)[:, :even].sum(dim=1) - torch.maximum(p, q)[:, :even].sum(dim=1)
-    torch.testing.assert_close(student.head(q, p), REPRBERT_GAIN * shared, atol=1e-5, rtol=1e-5)
-
-
-def test_a_reprbert_scores_a_text_beside_itself_highest_at_first() -> None:
-    """On average over seeds: its own vector beside it, one of the same length, and its opposite."""
-    logits = []
-    for seed in range(20):
-        torch.manual_seed(seed)
-        encoder = EncoderConfig(
-            vocab_size=30,
-            hidden_size=12,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=12,
-            max_position_embeddings=8,
-        )
-        student = ReprBert(ReprBertConfig(encoder=encoder, projection=64))
-        q = torch.randn(1, 128)
-        with torch.no_grad():
-            logits.append(student.head(q, torch.cat([q, torch.randn(1, 128), -q])))
-    mean = torch.stack(logits).mean(dim=0)
-    assert mean[0] > mean[1] > mean[2]
 
 
 def test_odd_widths_begin_too() -> None:
