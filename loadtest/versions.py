@@ -33,7 +33,9 @@ class Admin:
     def __init__(self, url: str, token: str, model: str) -> None:
         """Connects at the first call."""
         headers = {"Authorization": f"Bearer {token}"}
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=600)
+        # Calls come seconds apart: a connection that the service just closes would fail the next.
+        each_its_own = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=600, limits=each_its_own)
         self._model = model
 
     def activate(self, version: str) -> None:

@@ -150,7 +150,10 @@ def operate(
     service = start(stack, folder, store, chosen)
     service.wait_for("/readyz")
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    admin = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=180)
+    # Calls come seconds apart: a connection that the service just closes would fail the next.
+    each_its_own = httpx.Limits(max_keepalive_connections=0)
+    url = f"http://127.0.0.1:{port}"
+    admin = httpx.Client(base_url=url, headers=headers, timeout=180, limits=each_its_own)
     operated = Operated(service, stack.enter_context(admin), bundles, token_file)
     until(lambda: operated.serving() == 2, "two workers that serve")
     return operated
