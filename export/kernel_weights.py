@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.quantise import Tile
+from export.rounding import Rounding
 from export.students.student import DenseHead
 from model_store.head_kernel import HeadLayer, HeadWeights
 
@@ -31,13 +32,18 @@ _COLUMNS: Final = 16  # the kernel computes so many outputs at a time
 def kernel_weights(head: DenseHead, tiles: Sequence[Tile]) -> HeadWeights:
     """int8 weights, each column with the finest scale that is `int16_safe`.
 
-    tiles: query and product rows of real pairs, to see which units ever do anything.
+    tiles: query and product rows of real pairs, to see which units ever do anything, and what
+    rounding should leave as it is (rounding.py).
     """
     lean = without_idle_units(head, tiles)
+    inputs = [_first_inputs(lean, tiles), *hidden_outputs(lean, tiles)[:-1]]
     none = np.zeros(0, np.float32)
     return HeadWeights(
         kind=lean.kind,
-        layers=tuple(quantised_layer(weights, bias) for weights, bias in lean.layers),
+        layers=tuple(
+            quantised_layer(weights, bias, given)
+            for (weights, bias), given in zip(lean.layers, inputs, strict=True)
+        ),
         last=np.ascontiguousarray(lean.last, np.float32),
         last_bias=lean.last_bias,
         vectors=lean.vectors,
@@ -107,14 +113,24 @@ def _interacted(head: DenseHead, q: Floats, P: Floats) -> Floats:
     return np.asarray(np.maximum(pooled, last))
 
 
-def quantised_layer(weights: Floats, bias: Floats) -> HeadLayer:
-    """A dense layer float32 [in, out] with its bias [out]."""
+def _first_inputs(head: DenseHead, tiles: Sequence[Tile]) -> Floats:
+    """What the first layer reads of the tiles' pairs, float32 [pairs, in]."""
+    if head.kind == "mlp":
+        return np.concatenate([P.astype(np.float32) for _, P in tiles])
+    return np.concatenate([_interacted(head, q, P.astype(np.float32)) for q, P in tiles])
+
+
+def quantised_layer(weights: Floats, bias: Floats, inputs: Floats) -> HeadLayer:
+    """A dense layer float32 [in, out] with its bias [out], rounded for `inputs` [pairs, in]."""
+    rounding = Rounding(inputs)
     largest = np.abs(weights).max(axis=0)
     # A column so small that its step would underflow rounds to zeros.
     step = largest / _LARGEST
     scale = np.where(step >= np.finfo(np.float32).tiny, step, 1.0).astype(np.float32)
+    rounded = np.empty(weights.shape, np.int8)
+    again = np.ones(len(scale), bool)
     while True:
-        rounded = np.rint(weights / scale).astype(np.int8)
+        rounded[:, again] = rounding.of(weights[:, again], scale[again], _LARGEST)
         over = largest_sum(rounded) / _LARGEST_SUM
         if over.max(initial=0.0) <= 1.0:
             # C order: choosing columns may have turned the array around.
@@ -122,7 +138,8 @@ def quantised_layer(weights: Floats, bias: Floats) -> HeadLayer:
                 np.ascontiguousarray(rounded), scale, np.ascontiguousarray(bias, np.float32)
             )
         # Rounding may leave a sum a step too large: a little coarser than the ratio asks for.
-        scale = np.where(over > 1.0, scale * over * np.float32(1.002), scale).astype(np.float32)
+        again = over > 1.0
+        scale = np.where(again, scale * over * np.float32(1.002), scale).astype(np.float32)
 
 
 def int16_safe(weights: NDArray[np.int8]) -> bool:

@@ -8,13 +8,14 @@ product graphs run one text at a time, where there are no others.
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -26,9 +27,11 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from export.graphs import stripped
+from export.rounding import Rounding
 
 _OPS = ["MatMul", "Gemm"]
 _NARROW = 4096  # values of a weight matrix below which int8 saves nothing
+_LARGEST = 64  # of an int8 weight with `reduce_range`
 _WORTH_IT = 2**18  # values of all matrices below which a text takes microseconds either way
 
 Tile = tuple[NDArray[np.float32], NDArray[np.float16]]
@@ -71,7 +74,9 @@ def quantised_head(model: ModelProto, tiles: Sequence[Tile]) -> ModelProto | Non
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={"MatMulConstBOnly": True},
         )
-        return stripped(onnx.load(path), model.graph.name)
+        int8 = onnx.load(path)
+    _round_for_rows(int8, model, wide, tiles)
+    return stripped(int8, model.graph.name)
 
 
 def quantised_tower(model: ModelProto) -> ModelProto | None:
@@ -100,6 +105,38 @@ def dynamically_quantised(model: ModelProto, left_out: Sequence[str] = ()) -> Mo
             extra_options={"MatMulConstBOnly": True},
         )
         return stripped(onnx.load(path), model.graph.name)
+
+
+def _round_for_rows(
+    int8: ModelProto, model: ModelProto, wide: Iterable[str], tiles: Sequence[Tile]
+) -> None:
+    """Rounds the wide matrices of a quantised head anew: for what they multiply (rounding.py)."""
+    nodes = [node for node in model.graph.node if node.name in wide]
+    inputs = _computed(model, {node.input[0] for node in nodes}, tiles)
+    floats = {tensor.name: tensor for tensor in model.graph.initializer}
+    quantised = {tensor.name: tensor for tensor in int8.graph.initializer}
+    for node in nodes:
+        read, name = node.input[:2]
+        transposed = any(each.name == "transB" and each.i for each in node.attribute)
+        weights = numpy_helper.to_array(floats[name])
+        scale = numpy_helper.to_array(quantised[f"{name}_scale"])
+        rounded = Rounding(inputs[read]).of(weights.T if transposed else weights, scale, _LARGEST)
+        tensor = quantised[f"{name}_quantized"]
+        laid = np.ascontiguousarray(rounded.T if transposed else rounded)
+        tensor.CopyFrom(numpy_helper.from_array(laid, tensor.name))
+
+
+def _computed(
+    model: ModelProto, values: Iterable[str], tiles: Sequence[Tile]
+) -> dict[str, NDArray[np.float32]]:
+    """What a head computes on its way for all pairs of the tiles, float32 [pairs, .] by name."""
+    names = sorted(values)
+    watched = ModelProto()
+    watched.CopyFrom(model)
+    watched.graph.output.extend(ValueInfoProto(name=name) for name in names)
+    session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    runs = [session.run(names, {"q": q, "P": P}) for q, P in tiles]
+    return dict(zip(names, map(np.concatenate, zip(*runs, strict=True)), strict=True))
 
 
 def _matrices(model: ModelProto) -> tuple[dict[str, int], list[str]]:

@@ -30,7 +30,9 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler: no fu
     )
 )
 def test_no_sum_leaves_16_bits_whatever_the_weights(weights: np.ndarray) -> None:
-    layer = quantised_layer(weights, np.zeros(weights.shape[1], np.float32))
+    # One pair, whose values vary together: rounding hands on as much as it can.
+    inputs = np.linspace(1, 2, len(weights), dtype=np.float32)[np.newaxis]
+    layer = quantised_layer(weights, np.zeros(weights.shape[1], np.float32), inputs)
     assert int16_safe(layer.weights)
     # The worst row there is: 127 where the weights have one sign, 0 elsewhere; lanes as AVX2 has.
     whole = np.zeros((-(-len(weights) // 32) * 32, weights.shape[1]), np.int64)
@@ -43,7 +45,8 @@ def test_no_sum_leaves_16_bits_whatever_the_weights(weights: np.ndarray) -> None
 
 def test_ordinary_weights_keep_nearly_seven_bits() -> None:
     weights = np.random.default_rng(0).normal(0, 0.05, (384, 384)).astype(np.float32)
-    layer = quantised_layer(weights, np.zeros(384, np.float32))
+    independent = np.eye(384, dtype=np.float32)
+    layer = quantised_layer(weights, np.zeros(384, np.float32), independent)
     error = np.abs(layer.weights * layer.scale - weights)
     assert error.max() <= layer.scale.max() / 2 * 1.001
     assert np.median(np.abs(layer.weights).max(axis=0)) > 50
@@ -93,7 +96,8 @@ def test_units_that_matter_stay() -> None:
 
 
 def test_a_column_of_zeros_has_a_scale() -> None:
-    layer = quantised_layer(np.zeros((8, 2), np.float32), np.ones(2, np.float32))
+    inputs = np.zeros((3, 8), np.float32)
+    layer = quantised_layer(np.zeros((8, 2), np.float32), np.ones(2, np.float32), inputs)
     assert (layer.scale > 0).all()
     assert not layer.weights.any()
 
