@@ -1,9 +1,9 @@
 """Weights as integers, rounded so that errors cancel on real rows instead of adding up.
 
 One input of a layer after the other is rounded, and what that does to the outputs is handed on to
-the inputs still to come, as far as these vary with it (Frantar et al., ICLR 2023, "GPTQ", section
-3; largest inputs first, as in their code). What a head reads varies in fewer directions than it has
-inputs, so much of what rounding does wrong can be made good.
+the inputs still to come, as far as these vary with it (Frantar et al., ICLR 2023, "GPTQ", Algorithm
+1 without its blocks; largest inputs first, as in their code). What a head reads varies in fewer
+directions than it has inputs, so much of what rounding does wrong can be made good.
 """
 
 import numpy as np
