@@ -36,7 +36,7 @@ def kernel_weights(head: DenseHead, tiles: Sequence[Tile]) -> HeadWeights:
     rounding should leave as it is (rounding.py).
     """
     lean = without_idle_units(head, tiles)
-    inputs = [_first_inputs(lean, tiles), *hidden_outputs(lean, tiles)[:-1]]
+    inputs = _values(lean, tiles)[:-1]
     none = np.zeros(0, np.float32)
     return HeadWeights(
         kind=lean.kind,
@@ -89,19 +89,22 @@ def _split(influence: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def hidden_outputs(head: DenseHead, tiles: Sequence[Tile]) -> list[Floats]:
     """What every hidden layer gives for the tiles' pairs, float32 [pairs, out] each."""
-    tiled = [_outputs(head, q, P.astype(np.float32)) for q, P in tiles]
+    return _values(head, tiles)[1:]
+
+
+def _values(head: DenseHead, tiles: Sequence[Tile]) -> list[Floats]:
+    """What the first layer reads of the tiles' pairs, then what each gives to the next."""
+    tiled = [_values_of_tile(head, q, P.astype(np.float32)) for q, P in tiles]
     return [np.concatenate(layer) for layer in zip(*tiled, strict=True)]
 
 
-def _outputs(head: DenseHead, q: Floats, P: Floats) -> list[Floats]:
+def _values_of_tile(head: DenseHead, q: Floats, P: Floats) -> list[Floats]:
     (first, bias), *rest = head.layers
-    x = np.maximum(P @ first + q, 0) if head.kind == "mlp" else _interacted(head, q, P)
-    if head.kind == "interaction":
-        x = np.maximum(x @ first + bias, 0)
-    outputs = [x]
+    values = [P if head.kind == "mlp" else _interacted(head, q, P)]
+    values.append(np.maximum(values[0] @ first + (q if head.kind == "mlp" else bias), 0))
     for weights, bias_of_layer in rest:
-        outputs.append(np.maximum(outputs[-1] @ weights + bias_of_layer, 0))
-    return outputs
+        values.append(np.maximum(values[-1] @ weights + bias_of_layer, 0))
+    return values
 
 
 def _interacted(head: DenseHead, q: Floats, P: Floats) -> Floats:
@@ -111,13 +114,6 @@ def _interacted(head: DenseHead, q: Floats, P: Floats) -> Floats:
         return last
     pooled: Floats = np.tensordot(head.pool, np.stack(middle), axes=1)
     return np.asarray(np.maximum(pooled, last))
-
-
-def _first_inputs(head: DenseHead, tiles: Sequence[Tile]) -> Floats:
-    """What the first layer reads of the tiles' pairs, float32 [pairs, in]."""
-    if head.kind == "mlp":
-        return np.concatenate([P.astype(np.float32) for _, P in tiles])
-    return np.concatenate([_interacted(head, q, P.astype(np.float32)) for q, P in tiles])
 
 
 def quantised_layer(weights: Floats, bias: Floats, inputs: Floats) -> HeadLayer:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 # Added to the diagonal of the inputs' second moments, as a share of its mean: inputs that hardly
-# vary on these rows may on others. From 0.1 to 0.0001 the error was much the same.
+# vary on these rows may on others. With less, down to 0.0001, the error was hardly smaller.
 _DAMPING = 0.01
 
 
