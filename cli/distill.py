@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.console import answer, say, show
+from cli.judged import command_line
 from cli.options import Bundles, Device
 from cli.progress import progress_bar
 from model_store.registry import DEFAULT_ROOT
@@ -55,7 +56,8 @@ def distill(
     from distill.stages.run import RecipeRun
 
     file = read_recipe(recipe)
-    run = RecipeRun(file, work or _WORK / file.work_name, bundles, data=data, device=device)
+    work = work or _WORK / file.work_name
+    run = RecipeRun(file, work, bundles, data=data, device=device, command=command_line())
     if dry_run:
         planned = plan(run, until or ())
         _show_plan(planned)

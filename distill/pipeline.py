@@ -148,9 +148,7 @@ def _stages(run: RecipeRun) -> Iterator[Stage]:
     yield from (encoder_stage(run, table) for table in recipe.encoder)
     yield from (pretrain_stage(run, table) for table in recipe.pretrain)
     yield from (shorten_stage(run, table) for table in recipe.shorten)
-    yield transfer_stage(run, "transfer", recipe.transfer, run.transfer)
-    if recipe.wide is not None:
-        yield transfer_stage(run, "wide", recipe.wide, run.wide)
+    yield from (transfer_stage(run, kind, table, out) for kind, table, out in run.transfer_sets)
     labels: dict[tuple[Kind, str], None] = {}  # each once, in the order of the students
     for table in recipe.student:
         kinds = [labels_kind(run, table)]

@@ -147,11 +147,9 @@ def origins(run: RecipeRun) -> Section:
     rows: list[tuple[object, ...]] = [
         (f"recipe {run.file.path.name}", recipe.seed, run.file.sha256),
         *((path.name, "", path_sha256(path)) for path in run.data.files.values()),
-        (run.transfer.name, recipe.seed_of(recipe.transfer), path_sha256(run.transfer)),
         *(
-            (run.wide.name, recipe.seed_of(each), path_sha256(run.wide))
-            for each in (recipe.wide,)
-            if each is not None
+            (path.name, recipe.seed_of(table), path_sha256(path))
+            for _, table, path in run.transfer_sets
         ),
         *(
             (f"teacher {each.name}", recipe.seed_of(each), path_sha256(run.teacher(each.name)))

@@ -24,8 +24,8 @@ from distill.pretrained import encoder_folder
 from distill.recipe import MADE_ENCODERS, Recipe
 from distill.recipe_data import RecipeData
 from distill.recipe_file import RecipeFile
-from distill.recipe_tables import StudentTable, TeacherTable
-from distill.stages.stage import path_sha256
+from distill.recipe_tables import StudentTable, TeacherTable, Transfer
+from distill.stages.stage import Kind, path_sha256
 from distill.teacher_file import relevant_probability
 from evaluation.judgments import Split
 from evaluation.report_folder import Provenance
@@ -44,6 +44,7 @@ class RecipeRun:
         *,
         data: Path | None = None,
         device: str | None = None,
+        command: str | None = None,
     ) -> None:
         """Looks for the files of [data].
 
@@ -53,6 +54,7 @@ class RecipeRun:
             bundles: the registry that students are published to.
             data: what paths of [data] and [transfer] are relative to; None: the recipe's folder.
             device: for torch, as `teacher.choose_device`.
+            command: what reports say they were made by; None: the recipe alone.
 
         Raises:
             RecipeRefused: a file of [data] is missing.
@@ -61,6 +63,7 @@ class RecipeRun:
         self.work = work
         self.bundles = bundles
         self.device = device
+        self.command = command or f"winnow distill {file.path}"
         self.threads = torch.get_num_threads()
         self.data = RecipeData(file.recipe.data, data or file.folder)
         self._encoders: dict[str, Path] = {}
@@ -90,7 +93,7 @@ class RecipeRun:
             title=title,
             data=f"{self.dataset}, split {split}, relevant from {relevant_from:g}",
             data_sha256=path_sha256(self.judged(split)),
-            command=f"winnow distill {self.file.path.name}",
+            command=self.command,
             seed=seed,
         )
 
@@ -109,6 +112,16 @@ class RecipeRun:
     def pairs_of(self, student: StudentTable) -> Path:
         """The pairs that a student learns from."""
         return self.wide if self.recipe.learns_widely(student) else self.transfer
+
+    @property
+    def transfer_sets(self) -> list[tuple[Kind, Transfer, Path]]:
+        """Those that a student learns from: no other is made."""
+        known: list[tuple[Kind, Transfer | None, Path]] = [
+            ("transfer", self.recipe.transfer, self.transfer),
+            ("wide", self.recipe.wide, self.wide),
+        ]
+        learned = {self.pairs_of(student) for student in self.recipe.student}
+        return [(kind, table, path) for kind, table, path in known if table and path in learned]
 
     def teacher(self, name: str) -> Path:
         """The folder of a teacher as it was trained."""

@@ -308,7 +308,20 @@ def test_another_catalogue_takes_the_report_again(compared: Shop) -> None:
         file.writelines(f"more{number},red lamp {number}\n" for number in range(100))
     taken = compared.follow()
     again = {title: each.why for title, each in taken.items() if each.why is not None}
-    assert again == dict.fromkeys(("data", "transfer", "report:tiny"), "products changed")
+    assert again == dict.fromkeys(("data", "report:tiny"), "products changed")
+
+
+def test_pairs_that_no_student_learns_are_not_made(done: Shop) -> None:
+    def sets() -> set[str]:
+        return {each.stage.title for each in plan(done.run(), ())} & {"transfer", "wide"}
+
+    assert sets() == {"transfer", "wide"}
+    text = done.recipe.read_text(encoding="utf-8")
+    assisted, report = text.index('[[student]]\nname = "bag-assisted"'), text.index("[report]")
+    done.recipe.write_text(text[:assisted] + text[report:], encoding="utf-8")
+    assert sets() == {"transfer"}  # what learned the wide set is gone
+    done.recipe.write_text(text[: text.index("[[student]]")] + text[report:], encoding="utf-8")
+    assert sets() == set()
 
 
 @pytest.mark.parametrize(
@@ -399,14 +412,31 @@ def test_a_transfer_set_with_a_test_query_is_refused(done: Shop) -> None:
         done.follow("transfer")
 
 
+def with_behaviour(shop: Shop, given: str) -> None:
+    """A student of pairs in a file that counts as right what somebody wanted."""
+    (shop.folder / "given.csv").write_text(given)
+    text = shop.recipe.read_text(encoding="utf-8").replace("temperature = 2.0", "behaviour = true")
+    start, end = text.index("[transfer]"), text.index("[wide]")
+    changed = f'{text[:start]}[transfer]\nfile = "given.csv"\n{text[end:]}'
+    shop.recipe.write_text(changed, encoding="utf-8")
+
+
+def test_what_somebody_wanted_is_right_for_a_student_that_says_so(done: Shop) -> None:
+    titles = [row.text("title") for row in rows(done.folder / "products.csv")]
+    lines = [f"red lamp,{title},{number % 2 or ''}" for number, title in enumerate(titles)]
+    with_behaviour(done, "\n".join(("query,title,behaviour", *lines)))
+    done.follow("student:bag", "student:bag-warm")
+    soft, hard = (
+        load_checkpoint(done.work / "students" / name).training for name in ("bag", "bag-warm")
+    )
+    assert (soft["behaviour"], hard["behaviour"]) == (False, True)
+    assert soft["pairs_sha256"] != hard["pairs_sha256"]
+
+
 def test_behaviour_that_a_transfer_set_does_not_mark_is_refused_before_the_work(
     done: Shop,
 ) -> None:
-    (done.folder / "given.csv").write_text("query,title\nred lamp,red lamp 2\n")
-    text = done.recipe.read_text(encoding="utf-8").replace("temperature = 2.0", "behaviour = true")
-    start, end = text.index("[transfer]"), text.index("[wide]")
-    changed = f'{text[:start]}[transfer]\nfile = "given.csv"\n{text[end:]}'
-    done.recipe.write_text(changed, encoding="utf-8")
+    with_behaviour(done, "query,title\nred lamp,red lamp 2\n")
     with pytest.raises(
         RecipeRefused, match=r"'bag-warm': expected a column 'behaviour' of given\.csv"
     ):
