@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -539,6 +540,9 @@ def test_a_killed_command_goes_on_to_the_same_bundles(
         assert path_sha256(whole[0].work / name) == path_sha256(shop.work / name), name
     one, other = (each.bundles / "tiny-bag" / "1" for each in (whole[0], shop))
     assert contents(one) == contents(other)
+    report = json.loads((shop.work / "report-tiny" / "report.json").read_text(encoding="utf-8"))
+    typed = shlex.join([*command[3:], "--device", "cpu", "--json"])
+    assert report["command"] == f"winnow {typed}"
 
 
 def contents(bundle: Path) -> dict[str, object]:
