@@ -61,7 +61,7 @@ def calibrate(
     bootstrap: Annotated[
         int, typer.Option(min=100, help="resamples of the queries, for 95 % intervals")
     ] = 1_000,
-    seed: Annotated[int, typer.Option(help="of folds and resamples")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of folds and resamples")] = 0,
     version: Annotated[
         str | None, typer.Option(help="version to publish; else the next whole number")
     ] = None,
@@ -79,8 +79,7 @@ def calibrate(
     (cross-fitting). The new version's rows are the old one's: nothing is indexed again. Where
     the scores don't separate relevant pairs from others as asked, nothing is written.
     """
-    from evaluation.bundle_scale import publish_scale, write_scale_report
-    from evaluation.errors import EvaluationError
+    from evaluation.bundle_scale import missed_targets, publish_scale, write_scale_report
     from evaluation.judgments import JudgmentColumns
     from evaluation.operating_points import FitOptions, fit_scale
     from evaluation.report_folder import Provenance, check_report
@@ -107,13 +106,7 @@ def calibrate(
         raise BundleExists(f"{name} {version} is published already: name another version")
     columns = JudgmentColumns(query_column, id_column, relevance_column, title_column)
     file = JudgedFile(judgments, products, relevant_from, encoding, columns)
-    judged = file.read()
-    if split != "all":
-        judged = judged.of_split(split)
-    if not len(judged):
-        raise EvaluationError(
-            f"{judgments.name}: no query of split {split}: with a split of your own, --split all"
-        )
+    judged = file.of_split(file.read(), split)
     student = OnnxStudent.load(folder, threads=cpu_threads())
     say_context(student.manifest)
     with progress_bar() as on_progress:
@@ -122,6 +115,8 @@ def calibrate(
         fit = fit_scale(judged, raw, student.manifest.calibration, options)
     if not as_json:
         _show(fit, student.manifest)
+    for sentence in missed_targets(fit):
+        say(f"warning: {sentence}")
     provenance = Provenance(
         title=f"Calibration of {name} {student.manifest.version}",
         data=f"{judgments.name}, split {split}, relevant from {relevant_from:g}",
@@ -155,7 +150,7 @@ def _announced(folder: Path) -> "Manifest":
 
 
 def _show(fit: "ScaleFit", manifest: "Manifest") -> None:
-    from evaluation.bundle_scale import LOSS_COLUMNS, loss_rows, missed_targets, point_rows
+    from evaluation.bundle_scale import LOSS_COLUMNS, loss_rows, point_rows
 
     was = manifest.calibration
     say(
@@ -169,8 +164,6 @@ def _show(fit: "ScaleFit", manifest: "Manifest") -> None:
     show("expected loss, 95 % intervals", LOSS_COLUMNS, loss_rows(fit))
     sorts, *figures = point_rows(fit)
     show("thresholds, and what they do to queries that did not choose them", sorts, figures)
-    for sentence in missed_targets(fit):
-        say(f"warning: {sentence}")
 
 
 def _document(
@@ -179,6 +172,8 @@ def _document(
     published: "Manifest | None",
     provenance: "Provenance",
 ) -> dict[str, object]:
+    from evaluation.bundle_scale import missed_targets
+
     return {
         "model": manifest.name,
         "fitted": manifest.version,
@@ -186,5 +181,6 @@ def _document(
         "vector_fingerprint": manifest.vector_fingerprint,
         "data": provenance.data,
         "data_sha256": provenance.data_sha256,
+        "missed_targets": missed_targets(fit),
         **fit.model_dump(mode="json"),
     }

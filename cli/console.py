@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 # Tables and progress are for people: they never mix with the JSON on standard output.
 console = Console(stderr=True)
@@ -17,13 +18,16 @@ def say(text: str) -> None:
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people, under its title: rich would wrap a title at the table's width."""
+    """A table for people, under its title: rich would wrap a title at the table's width.
+
+    Cells are text as it is: a name such as `minilm[int8]` is no markup.
+    """
     say(title)
     table = Table()
     for column in columns:
-        table.add_column(column)
+        table.add_column(Text(column))
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console.print(table)
 
 

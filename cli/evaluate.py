@@ -17,15 +17,17 @@ from cli.judged import (
     Split,
     TitleColumn,
     command_line,
+    finite,
 )
 from cli.options import Bundles
 from cli.scorers import (
     TEACHER,
     baseline_scorers,
+    bundle_scores,
     given_scorers,
     known_baselines,
     named_files,
-    served_scores,
+    service_scores,
     torch_scores,
 )
 from model_store.manifest import Precision
@@ -60,7 +62,8 @@ def evaluate(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="for accuracy, precision, recall; the default sort's threshold, else 0.5"
+            callback=finite,
+            help="for accuracy, precision, recall; the default sort's threshold, else 0.5",
         ),
     ] = None,
     split: Annotated[Split | None, typer.Option(help="only the queries of this split")] = None,
@@ -80,7 +83,7 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=100, help="resamples of the queries, for 95 % intervals")
     ] = 1_000,
-    seed: Annotated[int, typer.Option(help="of the resamples")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the resamples")] = 0,
     teacher_scores: Annotated[
         Path | None,
         typer.Option(
@@ -136,29 +139,38 @@ def evaluate(
     """
     from evaluation.assessment import AssessOptions, Scorer, assess, scored_by_all
     from evaluation.judgments import JudgmentColumns
+    from evaluation.metrics import check_grades
     from evaluation.quality import quality
     from evaluation.report_folder import check_report
-    from evaluation.score_files import write_scores
+    from evaluation.score_files import check_scores_path, write_scores
     from evaluation.slices import read_frequencies, read_queries
 
-    if (model is None) == (checkpoint is None) or (url and model is None):
-        raise typer.BadParameter("name one of --model NAME [--url URL] or --checkpoint FOLDER")
+    student_name = _student_name(model, checkpoint, url)
+    if precision is not None and (url is not None or checkpoint is not None):
+        raise typer.BadParameter(
+            "--precision is of a bundle that is scored here: leave it out with --url, --checkpoint"
+        )
+    if api_key_file is not None and url is None:
+        raise typer.BadParameter("--api-key-file is of the service: give its --url too")
     if teacher_relevant_from != 0.5 and teacher_scores is None:
         raise typer.BadParameter("--teacher-relevant-from is of --teacher-scores: give these too")
-    others = named_files(compare or [])
     lexical = known_baselines(baseline or [])
+    others = named_files(compare or [], taken=(TEACHER, student_name, *lexical))
     if report is not None:
         check_report(report)
     columns = JudgmentColumns(query_column, id_column, relevance_column, title_column)
     file = JudgedFile(judgments, products, relevant_from, encoding, columns)
     every = file.read()
-    judged = every.of_split(split) if split else every
-    api_key = None if api_key_file is None else api_key_file.read_text(encoding="utf-8").strip()
-    # Files are read before the student scores: a bad one should not cost minutes.
+    judged = file.of_split(every, split)
+    # All that can be refused is refused before the student scores: a bad file should not cost
+    # minutes.
+    check_grades(judged.relevance)
+    if save_scores is not None:
+        check_scores_path(save_scores)
     scorers = given_scorers(judged, teacher_scores, others)
     scorers += baseline_scorers(lexical, every, judged, file)
     options = AssessOptions(
-        reference=str(model or checkpoint) if scorers else None,
+        reference=student_name if scorers else None,
         teacher=TEACHER if teacher_scores else None,
         teacher_relevant_from=teacher_relevant_from,
         train_queries=(
@@ -171,15 +183,16 @@ def evaluate(
         resamples=bootstrap,
         seed=seed,
     )
-    scores, chosen = (
-        (torch_scores(checkpoint, judged), 0.5)
-        if checkpoint is not None
-        else served_scores(model or "", bundles, url, precision, judged, api_key)
-    )
+    if checkpoint is not None:
+        scores, chosen = torch_scores(checkpoint, judged), 0.5
+    elif url is not None:
+        scores, chosen = service_scores(url, student_name, judged, api_key_file)
+    else:
+        scores, chosen = bundle_scores(student_name, bundles, precision, judged)
     if save_scores is not None:
         write_scores(save_scores, scores)
     found = quality(judged, scores, chosen if threshold is None else threshold)
-    student = Scorer(str(model or checkpoint), scores, probability=True)
+    student = Scorer(student_name, scores, probability=True)
     scored = scored_by_all(judged, [student, *scorers])
     with console.status("intervals"):
         assessment = assess(scored, options)
@@ -200,6 +213,12 @@ def evaluate(
             **_document(assessment),
         }
     )
+
+
+def _student_name(model: str | None, checkpoint: Path | None, url: str | None) -> str:
+    if (model is None) == (checkpoint is None) or (url and model is None):
+        raise typer.BadParameter("name one of --model NAME [--url URL] or --checkpoint FOLDER")
+    return str(model or checkpoint)
 
 
 def _show(found: "Quality", assessment: "Assessment", judgments: Path) -> None:
@@ -259,10 +278,13 @@ def _write_report(
 
 
 def _document(assessment: "Assessment") -> dict[str, object]:
-    """What the JSON has beside the student's own figures."""
+    """What the JSON has beside the student's own figures.
+
+    Without `intervals` where some scorer lacks pairs: those of `scorers` are of the others alone.
+    """
     whole = assessment.model_dump(mode="json")
     return {
-        "intervals": whole["scorers"][0]["figures"],
+        "intervals": None if assessment.left_out else whole["scorers"][0]["figures"],
         "resamples": whole["resamples"],
         "seed": whole["seed"],
         "scorers": whole["scorers"],

@@ -1,5 +1,6 @@
 """The options by which commands are told where judged pairs are, and reading them."""
 
+import math
 import shlex
 import sys
 from dataclasses import dataclass
@@ -16,11 +17,25 @@ if TYPE_CHECKING:
 Split = Literal["train", "valid", "test"]
 SplitOrAll = Literal["train", "valid", "test", "all"]
 
+
+def finite(value: float | None) -> float | None:
+    """Refuses nan and inf, which Python reads as numbers.
+
+    Raises:
+        typer.BadParameter: one of these.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"expected a finite number, got {value}")
+    return value
+
+
 JudgmentsPath = Annotated[Path, typer.Option(help="judged pairs: CSV, TSV or JSONL, also .gz")]
 ProductsPath = Annotated[
     Path | None, typer.Option(help="file with the titles; without it they stand in judgments")
 ]
-RelevantFrom = Annotated[float, typer.Option(help="lowest grade that counts as relevant")]
+RelevantFrom = Annotated[
+    float, typer.Option(callback=finite, help="lowest grade that counts as relevant")
+]
 Encoding = Annotated[str, typer.Option(help="of the judgement and product files")]
 QueryColumn = Annotated[str, typer.Option(help="in judgments")]
 IdColumn = Annotated[str, typer.Option(help="in judgments and products")]
@@ -64,6 +79,24 @@ class JudgedFile:
             columns=self.columns,
             encoding=self.encoding,
         )
+
+    def of_split(self, judged: "Judgments", split: SplitOrAll | None) -> "Judgments":
+        """Those of one split; None and all: every pair.
+
+        Raises:
+            EvaluationError: no pair is of it.
+        """
+        from evaluation.errors import EvaluationError
+
+        if split is None or split == "all":
+            return judged
+        found = judged.of_split(split)
+        if not len(found):
+            raise EvaluationError(
+                f"{self.path.name}: no query of split {split}: with a split of your own take all "
+                "queries (calibrate: --split all; elsewhere without --split)"
+            )
+        return found
 
     def sha256(self) -> str:
         """Of the judgement file's bytes."""

@@ -4,7 +4,7 @@ The student scores as a bundle, through a service or in PyTorch; others come fro
 model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,25 +28,36 @@ if TYPE_CHECKING:
 TEACHER = "teacher"
 
 
-def served_scores(
-    model: str,
-    bundles: Path,
-    url: str | None,
-    precision: Precision | None,
-    judged: "Judgments",
-    api_key: str | None,
+def service_scores(
+    url: str, model: str, judged: "Judgments", api_key_file: Path | None
 ) -> "tuple[NDArray[np.float32], float]":
-    """Scores through a bundle or a service, and the default sort's threshold."""
-    from evaluation.scoring import bundle_scores, service_scores, service_threshold
+    """Scores through a service, and the default sort's threshold."""
+    from evaluation import scoring
+
+    name, _, version = model.partition("@")
+    with progress_bar() as on_progress:
+        served = scoring.service_scores(
+            url, name, version or None, judged, on_progress, _api_key(api_key_file)
+        )
+    say(f"{url}: scored by {name} {served.version}")
+    return served.scores, served.threshold
+
+
+def _api_key(file: Path | None) -> str | None:
+    try:
+        return None if file is None else file.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"--api-key-file {file}: expected one key, as text") from error
+
+
+def bundle_scores(
+    model: str, bundles: Path, precision: Precision | None, judged: "Judgments"
+) -> "tuple[NDArray[np.float32], float]":
+    """Scores of a published bundle in this process, and the default sort's threshold."""
+    from evaluation import scoring
     from model_store.student import OnnxStudent
 
     name, _, version = model.partition("@")
-    if url:
-        with progress_bar() as on_progress:
-            return (
-                service_scores(url, name, judged, on_progress, api_key),
-                service_threshold(url, name, api_key),
-            )
     student = OnnxStudent.load(
         bundle_folder(bundles, name, version or None),
         threads=cpu_threads(),
@@ -54,7 +65,7 @@ def served_scores(
     )
     say_context(student.manifest)
     with progress_bar() as on_progress:
-        scores = bundle_scores(student, judged, on_progress)
+        scores = scoring.bundle_scores(student, judged, on_progress)
     return scores, student.manifest.thresholds.default
 
 
@@ -78,8 +89,8 @@ def torch_scores(checkpoint: Path, judged: "Judgments") -> "NDArray[np.float32]"
     return score_pairs(loaded.student, loaded.tokenizer, judged)
 
 
-def named_files(given: Sequence[str]) -> dict[str, Path]:
-    """Files by scorer, from NAME=FILE each.
+def named_files(given: Sequence[str], taken: Collection[str]) -> dict[str, Path]:
+    """Files by scorer, from NAME=FILE each; `taken` are names of other scorers.
 
     Raises:
         typer.BadParameter: another form, or a name that is taken.
@@ -87,8 +98,10 @@ def named_files(given: Sequence[str]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for text in given:
         name, separator, path = text.partition("=")
-        if not (name and separator and path) or name in named or name == TEACHER:
-            raise typer.BadParameter(f"expected --compare NAME=FILE, each name once, got {text!r}")
+        if not (name and separator and path):
+            raise typer.BadParameter(f"expected --compare NAME=FILE, got {text!r}")
+        if name in named or name in taken:
+            raise typer.BadParameter(f"--compare {text}: {name!r} is taken: name it otherwise")
         named[name] = Path(path)
     return named
 

@@ -17,6 +17,7 @@ from cli.judged import (
     RelevantFrom,
     Split,
     TitleColumn,
+    finite,
 )
 from cli.options import GradeScale, RelevantGrade, cpu_threads
 from cli.progress import progress_bar
@@ -95,7 +96,9 @@ def score(
     ] = None,
     products: ProductsPath = None,
     relevant_from: RelevantFrom = 2.0,
-    threshold: Annotated[float, typer.Option(help="for accuracy, precision, recall")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(callback=finite, help="for accuracy, precision, recall")
+    ] = 0.5,
     split: Annotated[Split | None, typer.Option(help="only the queries of this split")] = None,
     encoding: Encoding = "utf-8-sig",
     query_column: QueryColumn = "query",
@@ -115,13 +118,16 @@ def score(
     """
     from distill.stack import stacked_probability
     from evaluation.judgments import JudgmentColumns
+    from evaluation.metrics import check_grades
     from evaluation.quality import quality
-    from evaluation.score_files import write_scores
+    from evaluation.score_files import check_scores_path, write_scores
 
     columns = JudgmentColumns(query_column, id_column, relevance_column, title_column)
-    judged = JudgedFile(judgments, products, relevant_from, encoding, columns).read()
-    if split:
-        judged = judged.of_split(split)
+    file = JudgedFile(judgments, products, relevant_from, encoding, columns)
+    judged = file.of_split(file.read(), split)
+    check_grades(judged.relevance)
+    if out is not None:
+        check_scores_path(out)
     logits = [
         _logits(folder, judged.queries, judged.titles, device, threads) for folder in teachers
     ]

@@ -2,7 +2,8 @@
 
 Shapes: n judged pairs; `labels` bool [n], true = relevant; `scores` float [n], higher = more
 relevant, finite or infinite but never NaN. Every function raises ValueError where its arrays don't
-fit together or hold NaN, and UndefinedMetric where the metric has no value for the data.
+fit together or hold NaN, EvaluationError for grades without a gain, and UndefinedMetric where the
+metric has no value for the data.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.errors import UndefinedMetric
+from evaluation.errors import EvaluationError, UndefinedMetric
 
 Labels = NDArray[np.bool_]
 Floats = NDArray[np.floating]
@@ -102,11 +103,7 @@ def ndcg_by_query(
         raise ValueError(f"expected one query per score: got {len(queries)} and {len(scores)}")
     if k < 1:
         raise ValueError(f"expected k of at least 1, got {k}")
-    if relevance.min() < 0 or relevance.max() > MAX_GRADE:
-        raise ValueError(
-            f"expected grades from 0 to {MAX_GRADE}, got {relevance.min()} to {relevance.max()}: "
-            "shift or map them"
-        )
+    check_grades(relevance)
     gains = np.exp2(relevance.astype(np.float64)) - 1
     rows: dict[str, list[int]] = {}
     for row, query in enumerate(queries):
@@ -115,6 +112,20 @@ def ndcg_by_query(
         query: _query_ndcg(gains[members], scores[members], k) if gains[members].any() else None
         for query, members in rows.items()
     }
+
+
+def check_grades(relevance: Floats) -> None:
+    """Refuses grades that have no gain, 2^grade - 1; n >= 1.
+
+    Raises:
+        EvaluationError: one is negative, or 2^grade is no longer exact.
+    """
+    least, most = float(relevance.min()), float(relevance.max())
+    if least < 0 or most > MAX_GRADE:
+        raise EvaluationError(
+            f"expected grades from 0 to {MAX_GRADE}, whose gain is 2^grade - 1, got {least:g} to "
+            f"{most:g}: shift or map them, such as 0 to 100 onto 0 to 4"
+        )
 
 
 def confusion(labels: Labels, scores: Floats, threshold: float) -> Confusion:

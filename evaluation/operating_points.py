@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluation import weighted
 from evaluation.calibration import fit_platt
 from evaluation.errors import EvaluationError, NoCleanSeparation, UndefinedMetric
-from evaluation.judgments import Judgments
+from evaluation.judgments import Judgments, query_key
 from evaluation.reliability import Reliability, expected_losses, reliability
 from evaluation.resampling import RESAMPLES, Interval, Resampling, Statistic
 from evaluation.thresholds import RECALL_FLOORS, Target, target_threshold
@@ -236,11 +236,14 @@ def _cross_fitted(
 
 
 def _folds(judgments: Judgments, options: FitOptions) -> NDArray[np.int64]:
-    """Fold of each pair, int64 [n]; all pairs of a query are in one, folds differ by one query."""
-    queries = sorted(set(judgments.queries))
-    places = np.random.default_rng(options.seed).permutation(len(queries)) % options.folds
-    fold_of = dict(zip(queries, places.tolist(), strict=True))
-    return np.array([fold_of[query] for query in judgments.queries])
+    """Fold of each pair, int64 [n]; all pairs of a query are in one, folds differ by one query.
+
+    As in splits, what differs in case or white space alone is one query.
+    """
+    keys = list(dict.fromkeys(query_key(query) for query in sorted(set(judgments.queries))))
+    places = np.random.default_rng(options.seed).permutation(len(keys)) % options.folds
+    fold_of = dict(zip(keys, places.tolist(), strict=True))
+    return np.array([fold_of[query_key(query)] for query in judgments.queries])
 
 
 def _point(

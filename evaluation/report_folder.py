@@ -73,6 +73,7 @@ def report_folder(folder: Path) -> Iterator[Path]:
         LibraryMissing, EvaluationError: as check_report.
     """
     check_report(folder)
+    folder = folder.resolve()  # "." has itself as its parent, and the staging would be inside
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as temporary:
         staging = Path(temporary) / "report"

@@ -50,10 +50,15 @@ class Sampled:
     drawn_by: "Resampling"
 
     def interval(self) -> Interval | None:
-        """None where the figure, or more than MAX_UNDEFINED of its resamples, has no value."""
+        """None where the figure, or more than MAX_UNDEFINED of its resamples, has no value.
+
+        Of a single query too: all its resamples are alike, which says nothing of other queries.
+        """
         defined = self.resampled[~np.isnan(self.resampled)]
         undefined = len(self.resampled) - len(defined)
-        if np.isnan(self.value) or undefined > MAX_UNDEFINED * len(self.resampled):
+        if np.isnan(self.value) or self.drawn_by.queries < 2:
+            return None
+        if undefined > MAX_UNDEFINED * len(self.resampled):
             return None
         low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return Interval(value=self.value, low=float(low), high=float(high))
@@ -108,7 +113,7 @@ class Resampling:
         names = sorted(set(queries))
         position = {name: row for row, name in enumerate(names)}
         self._query_of = np.array([position[query] for query in queries])
-        self._queries = len(names)
+        self.queries = len(names)
         self.resamples = resamples
         self.seed = seed
 
@@ -129,7 +134,7 @@ class Resampling:
     def _weights(self) -> Iterator[Weights]:
         """All resamples, some at a time."""
         generator = np.random.default_rng(self.seed)
-        pairs, queries = len(self._query_of), self._queries
+        pairs, queries = len(self._query_of), self.queries
         step = max(1, _WEIGHTS // pairs)
         for start in range(0, self.resamples, step):
             rows = min(step, self.resamples - start)

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,14 +46,23 @@ def read_scores(path: Path, judgments: Judgments) -> NDArray[np.float32]:
     return scores
 
 
+def check_scores_path(path: Path) -> None:
+    """Refuses a name for `write_scores` before there are scores to write.
+
+    Raises:
+        EvaluationError: it does not end in .npy.
+    """
+    if path.suffix != ".npy":
+        raise EvaluationError(f"{path}: scores are written as .npy: name the file so")
+
+
 def write_scores(path: Path, scores: NDArray[np.float32]) -> None:
     """Writes scores [n] as .npy, little-endian float32.
 
     Raises:
         EvaluationError: the name does not end in .npy, or the file can't be written.
     """
-    if path.suffix != ".npy":
-        raise EvaluationError(f"{path}: scores are written as .npy: name the file so")
+    check_scores_path(path)
     try:
         with path.open("wb") as file:
             np.save(file, scores.astype("<f4"), allow_pickle=False)
@@ -78,8 +88,9 @@ def read_probabilities(path: Path, judgments: Judgments) -> NDArray[np.float32]:
 
 def _read_array(path: Path, pairs: int) -> NDArray[np.float32]:
     try:
-        scores = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            scores = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputFileError(f"{path.name}: can't be read as .npy: {reason}") from error
     if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f" or scores.shape != (pairs,):

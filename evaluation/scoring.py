@@ -1,6 +1,8 @@
 """Scores of judged pairs: through a bundle in this process, or through a running service."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import numpy as np
@@ -57,75 +59,108 @@ def raw_scores(
     return scores
 
 
+@dataclass(frozen=True)
+class ServedScores:
+    """What a service says of judged pairs."""
+
+    version: str  # that gave all scores
+    threshold: float  # its default sort's
+    scores: NDArray[np.float32]  # [n], calibrated; NaN = not scored
+
+
 def service_scores(
     url: str,
     model: str,
+    version: str | None,
     judgments: Judgments,
     on_progress: OnProgress,
     api_key: str | None = None,
-) -> NDArray[np.float32]:
-    """Calibrated scores float32 [n] of n judged pairs from `POST /score`; NaN = not scored.
+) -> ServedScores:
+    """Scores of n judged pairs from `POST /score`, by the active version of a model.
+
+    Args:
+        url: of the service.
+        model: name of a served model.
+        version: which one has to be active; None: whichever is.
+        judgments: with product ids.
+        on_progress: called after every query.
+        api_key: where the service wants one.
 
     Raises:
-        EvaluationError: the judgements have no product ids, or the service did not answer 200.
+        EvaluationError: the judgements have no product ids; the service does not answer 200, wants
+            a key or does not serve that model or version; another version answers meanwhile.
     """
     if not all(judgments.product_ids):
         raise EvaluationError("a service scores product ids, but the judgements have none")
     scores = np.empty(len(judgments), dtype=np.float32)
     by_query = _by_query(judgments.queries)
-    with httpx.Client(base_url=url, timeout=60, headers=_login(api_key)) as client:
+    with _client(url, api_key) as client:
+        active, threshold = _active(client, model, version)
         for done, (query, pairs) in enumerate(by_query.items(), start=1):
             for start in range(0, len(pairs), _CANDIDATES):
                 part = pairs[start : start + _CANDIDATES]
-                product_ids = [judgments.product_ids[pair] for pair in part]
-                scores[part] = _request(client, model, query, product_ids)
+                body = {
+                    "model": model,
+                    "query": query,
+                    "product_ids": [judgments.product_ids[pair] for pair in part],
+                    "deadline_ms": 60_000,  # an evaluation wants every score, not a quick page
+                }
+                answer = _answer(client, "POST", "/score", body)
+                if answer["version"] != active:
+                    raise EvaluationError(
+                        f"{client.base_url}: expected all scores from {model} {active}, which was "
+                        f"active at first, got some from version {answer['version']}: evaluate "
+                        "when no canary and no roll-out is under way, or the bundle without --url"
+                    )
+                scores[part] = [np.nan if score is None else score for score in answer["scores"]]
             on_progress("score", done, len(by_query))
-    return scores
+    return ServedScores(active, threshold, scores)
 
 
-def service_threshold(url: str, model: str, api_key: str | None = None) -> float:
-    """The default sort's threshold of a model that the service has.
-
-    Raises:
-        EvaluationError: the service does not answer, wants a key, or does not serve that model.
-    """
+def _client(url: str, api_key: str | None) -> httpx.Client:
+    login = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     try:
-        answer = httpx.get(f"{url}/v1/models", timeout=60, headers=_login(api_key))
-    except httpx.TransportError as error:
-        raise EvaluationError(f"{url}: no answer: {error}") from error
-    if answer.status_code == 401:
-        raise EvaluationError(f"{url}: expected a good API key: --api-key-file FILE")
-    statuses = answer.json().get("models", []) if answer.status_code == 200 else []
-    for status in statuses:
-        if status["name"] == model and status["thresholds"]:
-            return float(status["thresholds"]["default"])
-    served = ", ".join(status["name"] for status in statuses) or "none"
-    raise EvaluationError(f"{url}: expected a loaded model {model!r}, it serves {served}")
+        return httpx.Client(base_url=url, timeout=60, headers=login)
+    except httpx.InvalidURL as error:
+        raise EvaluationError(
+            f"{url}: expected the URL of a service, such as http://127.0.0.1:8000: {error}"
+        ) from error
 
 
-def _login(api_key: str | None) -> dict[str, str]:
-    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+def _active(client: httpx.Client, model: str, version: str | None) -> tuple[str, float]:
+    """The model's active version, and the threshold of its default sort."""
+    statuses = _answer(client, "GET", "/v1/models")["models"]
+    status = next((each for each in statuses if each["name"] == model and each["thresholds"]), None)
+    if status is None:
+        served = ", ".join(each["name"] for each in statuses) or "none"
+        raise EvaluationError(
+            f"{client.base_url}: expected a loaded model {model!r}, it serves {served}"
+        )
+    if version not in (None, status["version"]):
+        raise EvaluationError(
+            f"{client.base_url}: expected {model} {version}, its active version is "
+            f"{status['version']}, and a service scores with that: activate the other, or evaluate "
+            "the bundle without --url"
+        )
+    return status["version"], float(status["thresholds"]["default"])
 
 
-def _request(
-    client: httpx.Client, model: str, query: str, product_ids: Sequence[str]
-) -> NDArray[np.float32]:
-    body = {
-        "model": model,
-        "query": query,
-        "product_ids": list(product_ids),
-        "deadline_ms": 60_000,  # an evaluation wants every score, not a quick page
-    }
+def _answer(
+    client: httpx.Client, method: str, path: str, body: dict[str, object] | None = None
+) -> dict[str, Any]:
     try:
-        response = client.post("/score", json=body)
-    except httpx.TransportError as error:
+        response = client.request(method, path, json=body)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
         raise EvaluationError(f"{client.base_url}: no answer: {error}") from error
+    if response.status_code == 401:
+        raise EvaluationError(f"{client.base_url}: expected a good API key: --api-key-file FILE")
     if response.status_code != 200:
         raise EvaluationError(
-            f"{client.base_url}: expected 200, got {response.status_code}: {response.text[:300]}"
+            f"{client.base_url}: expected 200 of {path}, got {response.status_code}: "
+            f"{response.text[:300]}"
         )
-    scores = response.json()["scores"]
-    return np.array([np.nan if score is None else score for score in scores], dtype=np.float32)
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 def _by_query(queries: Sequence[str]) -> dict[str, NDArray[np.intp]]:

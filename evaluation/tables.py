@@ -137,7 +137,21 @@ def _parse_jsonl(name: str, file: TextIO) -> Iterator[Row]:
             raise InputFileError(f"{place}: not JSON: {error}") from error
         if not isinstance(fields, dict):
             raise InputFileError(f"{place}: expected an object, got {type(fields).__name__}")
+        if "\\u" in line:
+            _check_whole_characters(place, fields)
         yield Row(place, fields)
+
+
+def _check_whole_characters(place: str, fields: dict[str, object]) -> None:
+    """Refuses half of an escaped pair, as in a text cut within an emoji: no encoding has it."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise InputFileError(
+            f"{place}: expected whole characters, got half of a surrogate pair, {half}: the text "
+            "was cut within a character"
+        ) from error
 
 
 PARSERS: dict[str, Callable[[str, TextIO], Iterator[Row]]] = {

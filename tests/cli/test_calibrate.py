@@ -107,7 +107,8 @@ def test_a_dry_run_reports_and_publishes_nothing(bundles: Path, tmp_path: Path) 
     report = tmp_path / "report"
     shown = calibrate(bundles, "--dry-run", "--json", "--report", str(report))
     assert shown.returncode == 0, shown.stderr
-    assert json.loads(shown.stdout)["published"] is None
+    document = json.loads(shown.stdout)
+    assert (document["published"], document["missed_targets"]) == (None, [])
     assert "nothing was published" in shown.stderr
     assert versions(bundles) == before
     assert sorted(path.name for path in report.iterdir()) == [
@@ -154,7 +155,7 @@ def test_without_a_clean_separation_nothing_is_written(bundles: Path, tmp_path: 
     ("arguments", "expected"),
     [
         (("--price", "recall=2"), "expected a target such as recall=0.99"),
-        (("--split", "train"), "no query of split train: with a split of your own, --split all"),
+        (("--split", "train"), "no query of split train: with a split of your own take all"),
         (("--folds", "31"), "31 folds and 30 queries"),
         (("--report", str(SHOP)), "expected a new folder, or an earlier report"),
     ],
@@ -184,13 +185,13 @@ def test_evaluate_compares_with_a_teacher_others_and_baselines(tmp_path: Path) -
     assert saved.returncode == 0, saved.stderr
     teacher = json.loads(saved.stdout)
     shown = evaluate(
-        *("--teacher-scores", str(scores), "--compare", f"again={scores}"),
+        *("--teacher-scores", str(scores), "--compare", f"again[/]={scores}"),
         *("--baseline", "overlap", "--slices", "--seed", "3"),
     )
     assert shown.returncode == 0, shown.stderr
     found = json.loads(shown.stdout)
     names = [entry["scorer"] for entry in found["scorers"]]
-    assert names == [NAME, "teacher", "again", "overlap"]
+    assert names == [NAME, "teacher", "again[/]", "overlap"]
     student, taught, again, overlap = found["scorers"]
     assert student["figures"] == found["intervals"]
     assert student["figures"]["roc_auc"]["value"] == pytest.approx(found["roc_auc"])
@@ -201,13 +202,41 @@ def test_evaluate_compares_with_a_teacher_others_and_baselines(tmp_path: Path) -
     assert again["ratio"]["roc_auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert overlap["difference"]["roc_auc"]["high"] < 0
     assert overlap["reliability"] is None
-    assert [entry["student"] for entry in found["agreement"]] == [NAME, "again"]
+    assert [entry["student"] for entry in found["agreement"]] == [NAME, "again[/]"]
     assert found["agreement"][1]["pearson"]["value"] == pytest.approx(1)
     assert (found["resamples"], found["seed"]) == (100, 3)
     kinds = {entry["kind"] for entry in found["slices"]}
     assert kinds == {"query by judged pairs", "query length", "title length"}
-    for expected in ("95 % interval", "over teacher", f"less {NAME}", "against the teacher's"):
+    for expected in (
+        "95 % interval",
+        "again[/]",
+        "over teacher",
+        f"less {NAME}",
+        "against the teacher's",
+    ):
         assert expected in shown.stderr
+
+
+def test_intervals_are_of_the_pairs_of_the_figures(tmp_path: Path) -> None:
+    """Another scorer that lacks pairs takes them from the comparison, not from the student."""
+    scores = np.linspace(0, 1, 2245, dtype=np.float32)
+    scores[1000:] = np.nan
+    np.save(tmp_path / "half.npy", scores)
+    shown = evaluate("--compare", f"half={tmp_path / 'half.npy'}", "--json")
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert (found["pairs"], found["scored_by_all"], found["intervals"]) == (2245, 1000, None)
+    assert found["scorers"][0]["figures"]["roc_auc"]["value"] != found["roc_auc"]
+
+
+def test_grades_without_a_gain_are_refused_at_once(tmp_path: Path) -> None:
+    judged = tmp_path / "judged.csv"
+    judged.write_text("query,title,relevance\ntent,Tent,1\ntent,Lamp,-1\n", encoding="utf-8")
+    ended = winnow(
+        *("evaluate", "--model", "absent", "--judgments", judged, "--relevant-from", "1")
+    )
+    assert ended.returncode == 1
+    assert "expected grades from 0 to 60" in ended.stderr
 
 
 def test_evaluate_writes_a_report(tmp_path: Path) -> None:
@@ -254,7 +283,17 @@ def test_files_of_queries_are_read_as_the_judgements_are(tmp_path: Path) -> None
     [
         (("--baseline", "lucene"), 2, "expected --baseline overlap, tfidf, bm25, got 'lucene'"),
         (("--compare", "nothing"), 2, "expected --compare NAME=FILE"),
-        (("--compare", "teacher=x.npy"), 2, "expected --compare NAME=FILE"),
+        (("--compare", "teacher=x.npy"), 2, "'teacher' is taken"),
+        (("--compare", "bm25=x.npy", "--baseline", "bm25"), 2, "'bm25' is taken"),
+        (("--compare", f"{NAME}=x.npy"), 2, f"'{NAME}' is taken"),
+        (("--url", "http://127.0.0.1:9", "--precision", "int8"), 2, "--precision is of a bundle"),
+        (("--api-key-file", str(SHOP / "shop.toml")), 2, "give its --url too"),
+        (("--url", "http://127.0.0.1:80a"), 1, "expected the URL of a service"),
+        (("--seed", "-1"), 2, "'--seed'"),
+        (("--relevant-from", "nan"), 2, "expected a finite number, got nan"),
+        (("--threshold", "inf"), 2, "expected a finite number, got inf"),
+        (("--save-scores", "scores.txt"), 1, "scores are written as .npy"),
+        (("--split", "valid"), 1, "judgments.test.csv: no query of split valid"),
         (("--bootstrap", "10"), 2, "'--bootstrap'"),
         (("--compare", "a=absent.npy"), 1, "absent.npy: can't be read"),
         (("--report", str(SHOP)), 1, "expected a new folder, or an earlier report"),

@@ -247,7 +247,9 @@ def fail_half_way(folder: Path) -> None:
         raise RuntimeError("half way")
 
 
-def test_only_a_report_is_replaced_and_only_by_a_whole_one(tmp_path: Path) -> None:
+def test_only_a_report_is_replaced_and_only_by_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib", reason="reports need the extra plot")
     folder = tmp_path / "report"
     with report_folder(folder) as staging:
@@ -259,6 +261,12 @@ def test_only_a_report_is_replaced_and_only_by_a_whole_one(tmp_path: Path) -> No
     with report_folder(folder) as staging:
         (staging / "report.json").write_text("{}", encoding="utf-8")
     assert [path.name for path in folder.iterdir()] == ["report.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+    monkeypatch.chdir(folder)
+    with report_folder(Path()) as staging:  # the folder that one stands in
+        (staging / "report.json").write_text('{"new": 1}', encoding="utf-8")
+    assert (folder / "report.json").read_text(encoding="utf-8") == '{"new": 1}'
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
     foreign = tmp_path / "photos"

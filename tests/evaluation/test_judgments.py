@@ -115,6 +115,11 @@ HEADER = "query,product_id,title,relevance\n"
         ("j.jsonl", '{"query": "a", "title": "t", "relevance": true}', "expected a number"),
         ("j.jsonl", '{"query": "a", "title": "t", "relevance": NaN}', "expected a number"),
         ("j.jsonl", '{"query": "a", "title": "t", "relevance": null}', "got None"),
+        (
+            "j.jsonl",
+            '{"query": "a \\ud83d", "title": "t", "relevance": 1}',
+            r"line 1: expected whole characters, got half of a surrogate pair, \\ud83d",
+        ),
         ("j.jsonl", '{"query": "a", "title": "t", "relevance": 1%s}' % ("0" * 400), "a number"),
     ],
 )

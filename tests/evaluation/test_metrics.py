@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from evaluation import metrics
-from evaluation.errors import UndefinedMetric
+from evaluation.errors import EvaluationError, UndefinedMetric
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -136,9 +136,6 @@ def test_known_ndcg() -> None:
 @pytest.mark.parametrize(
     ("relevance", "k", "message"),
     [
-        (floats(1, -1), 10, "grades from 0"),
-        (floats(1, math.inf), 10, "grades from 0"),
-        (floats(1, 61), 10, "grades from 0"),
         (floats(1, math.nan), 10, "1 of 2 values are NaN"),
         (floats(1, 1), 0, "k of at least 1"),
         (floats(1), 10, "one length"),
@@ -147,6 +144,12 @@ def test_known_ndcg() -> None:
 def test_ndcg_refuses(relevance: Floats, k: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metrics.ndcg(["a", "a"], relevance, floats(1, 2), k)
+
+
+@pytest.mark.parametrize("relevance", [floats(1, -1), floats(1, math.inf), floats(1, 61)])
+def test_grades_without_a_gain_are_refused(relevance: Floats) -> None:
+    with pytest.raises(EvaluationError, match=r"grades from 0 to 60, whose gain .*: shift or map"):
+        metrics.ndcg(["a", "a"], relevance, floats(1, 2))
 
 
 def test_ndcg_wants_a_query_for_every_score() -> None:

@@ -1,9 +1,12 @@
 """Scale and thresholds together: fitted on all pairs, expected on held-out ones, or refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from evaluation.bundle_scale import missed_targets
 from evaluation.calibration import fit_platt
 from evaluation.errors import EvaluationError, NoCleanSeparation, UndefinedMetric
 from evaluation.judgments import Judgments
@@ -170,6 +173,28 @@ def test_a_target_out_of_reach_is_refused_and_its_sort_mode_named() -> None:
     text = refused(*simulated(7), out_of_reach)
     assert "precision=0.999 is reached at no threshold" in text
     assert text.endswith("(sort mode price)")
+
+
+def test_a_target_that_held_out_queries_miss_is_said() -> None:
+    fit = fit_scale(*simulated(0), IDENTITY, options())
+    assert missed_targets(fit) == []
+    default, *others = fit.points
+    asked = default.model_copy(update={"target": "recall=0.999"})
+    (sentence,) = missed_targets(fit.model_copy(update={"points": [asked, *others]}))
+    assert sentence.startswith("default: recall=0.999 was asked for, but on held-out queries")
+
+
+def test_spellings_of_a_query_are_in_one_fold() -> None:
+    judged, raw = simulated(0)
+    spelled = [
+        query if pair % 2 else f" {query.upper()}" for pair, query in enumerate(judged.queries)
+    ]
+    # Each query its own fold: held out are the same pairs, if spellings of a query stay together.
+    one, other = (
+        fit_scale(replace(judged, queries=queries), raw, IDENTITY, options(folds=120))
+        for queries in (judged.queries, spelled)
+    )
+    assert other.after.reliability.ece == one.after.reliability.ece
 
 
 def test_a_target_that_hangs_on_one_fold_is_refused() -> None:

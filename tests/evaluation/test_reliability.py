@@ -10,10 +10,10 @@ from evaluation.resampling import Resampling
 
 
 def test_bins_and_their_error_by_hand() -> None:
-    labels = np.array([False, True, True, True, False])
-    probabilities = np.array([0.05, 0.15, 0.15, 1.0, 0.9], dtype=np.float32)
-    found = reliability(labels, probabilities, Resampling(["a"] * 5, resamples=20))
-    assert [part.pairs for part in found.bins] == [1, 2, 0, 0, 0, 0, 0, 0, 0, 2]
+    labels = np.array([False, True, True, True, False] * 2)
+    probabilities = np.array([0.05, 0.15, 0.15, 1.0, 0.9] * 2, dtype=np.float32)
+    found = reliability(labels, probabilities, Resampling(["a"] * 5 + ["b"] * 5, resamples=20))
+    assert [part.pairs for part in found.bins] == [2, 4, 0, 0, 0, 0, 0, 0, 0, 4]
     shares = [None if part.relevant is None else part.relevant.value for part in found.bins]
     assert shares[:3] == [0.0, 1.0, None]
     assert shares[9] == 0.5

@@ -171,6 +171,15 @@ def test_too_few_queries_have_no_interval() -> None:
     assert sampled.interval() is None
 
 
+def test_one_query_has_no_interval() -> None:
+    """All its resamples are alike, and an interval of no width would look like certainty."""
+    labels, scores = np.array([True, False]), np.array([0.9, 0.1])
+    sampled = Resampling(["a", "a"], resamples=200).samples(
+        {"auc": weighted.roc_auc(labels, scores)}
+    )["auc"]
+    assert (sampled.value, sampled.interval()) == (1.0, None)
+
+
 def test_a_few_undefined_resamples_are_left_out() -> None:
     resampling = Resampling(["a", "b"], resamples=100)
     values = np.linspace(0, 1, 100)

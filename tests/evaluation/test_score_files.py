@@ -80,9 +80,10 @@ def test_files_that_hold_no_array(tmp_path: Path) -> None:
     path = tmp_path / "scores.npy"
     with pytest.raises(InputFileError, match="No such file"):
         read_scores(path, PAIRS)
-    path.write_bytes(b"no array")
-    with pytest.raises(InputFileError, match=r"can't be read as \.npy"):
-        read_scores(path, PAIRS)
+    for content in (b"no array", b"PK\x03\x04 no archive"):
+        path.write_bytes(content)
+        with pytest.raises(InputFileError, match=r"can't be read as \.npy"):
+            read_scores(path, PAIRS)
     np.save(path, np.array([{"code": "runs"}] * 3, dtype=object), allow_pickle=True)
     with pytest.raises(InputFileError, match=r"can't be read as \.npy"):
         read_scores(path, PAIRS)
