@@ -179,12 +179,19 @@ def _kind(student: str | None, start: Path | None) -> str:
 def _read(source: "PairSource", validation: Path | None) -> "tuple[Pairs, Pairs]":
     """Training and validation pairs."""
     from distill.errors import TrainingRefused
+    from distill.graph import SEPARATOR
     from distill.training_pairs import judged_by_people, read_training_pairs
     from export.pairs import check_apart, read_pairs, split_by_query
 
     say(f"reading {source.path} ...")
     given = read_training_pairs(source)
     if validation is None:
+        if any(SEPARATOR in query for query in dict.fromkeys(given.queries)):
+            raise TrainingRefused(
+                f"{source.path.name}: its queries stand in context, so that one query is several "
+                "texts, which would be drawn for training and validation apart: give pairs to "
+                "validate on (--validation; winnow context --evaluate)"
+            )
         learn, check = split_by_query(given)
         if not len(check):
             raise TrainingRefused(

@@ -79,13 +79,24 @@ def load_assistant(folder: Path, device: str | None = None) -> Assistant:
     """Opens the checkpoint that `winnow train` wrote.
 
     Raises:
-        TeacherRefused: it is no whole checkpoint, or the device isn't there.
+        TeacherRefused: it is no whole checkpoint, it has learned an order of products and no
+            probabilities, or the device isn't there.
     """
     chosen = choose_device(device)
     try:
         checkpoint = load_checkpoint(folder)
     except CheckpointRefused as error:
         raise TeacherRefused(str(error)) from error
+    learned = checkpoint.training
+    order_alone = learned.get("objective") == "pairwise" or (
+        learned.get("objective") == "listwise" and not learned.get("pointwise_weight")
+    )
+    if order_alone:
+        raise TeacherRefused(
+            f"{folder}: expected a student whose logits are log odds of relevance, got one that "
+            f"has learned an order of products alone (objective {learned['objective']}): go on "
+            "from it with labels of pairs (winnow train --start), and label with that"
+        )
     cast(nn.Module, checkpoint.student).to(chosen)
     return Assistant(checkpoint, chosen, _sha256(folder))
 

@@ -1,5 +1,6 @@
 """A student that goes on from a checkpoint: fine-tuning on judgements, or a second objective."""
 
+import hashlib
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -67,6 +68,14 @@ def kind_of(folder: Path) -> str:
         CheckpointRefused: the checkpoint is not whole.
     """
     return load_checkpoint(folder).student.kind
+
+
+def checkpoint_sha256(folder: Path) -> str:
+    """sha256 over the names and bytes of a checkpoint's files, whole or not."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.glob("*") if path.is_file()):
+        digest.update(f"{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def weights_sha256(folder: Path) -> str | None:

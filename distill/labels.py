@@ -166,11 +166,12 @@ def read_soft_pairs(
         most: only so many rows from the start, of which labels are enough.
 
     Raises:
-        LabelsRefused: labels of other pairs, missing or damaged ones, or behaviour asked of a file
-            that has none.
+        LabelsRefused: labels of other pairs, missing or damaged ones, two folders of one teacher,
+            or behaviour asked of a file that has none.
         InputFileError: the pairs can't be read.
     """
     files = [read_labels_file(folder) for folder in labels]
+    _check_teachers_differ(labels, files)
     sha256 = pairs_sha256(pairs)
     for folder, file in zip(labels, files, strict=True):
         _check_same_pairs(folder, file, pairs, sha256)
@@ -206,6 +207,18 @@ def pairs_sha256(pairs: PairsFile) -> str:
         return file_sha256(pairs.path)
     except OSError as error:
         raise LabelsRefused(f"{pairs.path}: can't be read: {error.strerror or error}") from error
+
+
+def _check_teachers_differ(folders: Sequence[Path], files: Sequence[LabelsFile]) -> None:
+    """One teacher given twice would count twice in the mean."""
+    seen: dict[str, Path] = {}
+    for folder, file in zip(folders, files, strict=True):
+        if file.teacher_sha256 in seen:
+            raise LabelsRefused(
+                f"{folder}: expected labels of another teacher than {seen[file.teacher_sha256]}, "
+                f"got the same one's ({file.teacher}), which would count twice: leave one out"
+            )
+        seen[file.teacher_sha256] = folder
 
 
 def _check_same_pairs(folder: Path, file: LabelsFile, pairs: PairsFile, sha256: str) -> None:

@@ -77,9 +77,7 @@ class Recipe(Table):
                     f"student {student.name!r}: labels: expected teachers of this recipe, or "
                     f"students above ({', '.join(above)}), got {unknown[0]!r}"
                 )
-            for teacher in self.teacher:
-                if teacher.name in self.labels_of(student):
-                    _check_labelled(student, teacher)
+            self._check_labellers(student)
             if student.wide and self.wide is None:
                 raise ValueError(
                     f"student {student.name!r}: wide: expected a table [wide], which says what "
@@ -101,6 +99,18 @@ class Recipe(Table):
         if twice := sorted({name for name in bundles if bundles.count(name) > 1}):
             raise ValueError(f"student: bundle: expected distinct names, got {twice[0]!r} twice")
         return self
+
+    def _check_labellers(self, student: StudentTable) -> None:
+        for other in self.student:
+            if other.name in student.labels and not other.has_probabilities:
+                raise ValueError(
+                    f"student {student.name!r}: labels: expected what says how probable relevance "
+                    f"is, but {other.name!r} learns an order of products alone (objective "
+                    f"{other.objective}): give it a second stage, [student.fine_tune]"
+                )
+        for teacher in self.teacher:
+            if teacher.name in self.labels_of(student):
+                _check_labelled(student, teacher)
 
     def _check_teachers_differ(self) -> None:
         """Two that differ by name alone are one teacher, counted twice in every stack."""

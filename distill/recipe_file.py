@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -75,9 +76,7 @@ def read_recipe(path: Path) -> RecipeFile:
     """
     raw, other = _with_shared(_toml(path), path)
     try:
-        text = json.dumps(_gathered(raw), sort_keys=True)
-    except TypeError as error:
-        raise RecipeRefused(f"{path.name}: expected no dates and times: {error}") from error
+        text = json.dumps(_gathered(raw), sort_keys=True, default=_no_date)
     except ValueError as error:
         raise RecipeRefused(f"{path.name}: {error}") from error
     try:
@@ -86,6 +85,10 @@ def read_recipe(path: Path) -> RecipeFile:
         raise RecipeRefused(f"{path.name}: {_explained(error.errors(), raw)}") from error
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     return RecipeFile(path, recipe, other or recipe.name, sha256)
+
+
+def _no_date(value: object) -> NoReturn:
+    raise ValueError(f"expected no dates and times, got {value}: write it in quotes")
 
 
 def _toml(path: Path) -> _Raw:
@@ -198,8 +201,8 @@ def _like_others(students: Sequence[_Raw]) -> list[_Raw]:
         whole = dict(table)
         other = whole.get("like")
         if other is not None:
-            above = {each.get("name"): each for each in done}
-            if other not in above:
+            above = {str(each.get("name")): each for each in done}
+            if not isinstance(other, str) or other not in above:
                 names = ", ".join(map(str, above)) or "none"
                 raise ValueError(
                     f"student {whole.get('name')!r}: like: expected a student above it ({names}), "

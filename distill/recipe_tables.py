@@ -206,6 +206,19 @@ class StudentTable(Table):
     bundle: Name | None = None  # its name in the registry; None: RECIPE-STUDENT
     int8_product: bool = False  # index with the int8 product graph, where it passes the gate
 
+    @model_validator(mode="after")
+    def _labels_once(self) -> Self:
+        if twice := [name for name in self.labels if self.labels.count(name) > 1]:
+            raise ValueError(f"labels: expected each name once, got {twice[0]!r} twice")
+        return self
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether its logits are log odds of relevance, and not an order of products alone."""
+        if self.fine_tune is not None or self.objective == "pointwise":
+            return True
+        return self.objective == "listwise" and self.listwise.pointwise_weight > 0
+
     @property
     def descends_on(self) -> Objective:
         """What it is trained to do on the teachers' labels."""

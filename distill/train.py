@@ -5,7 +5,6 @@ ReprBERT's first stage. Where the targets come from, teachers or people, is not 
 concern. Two stages are two calls: the second has `options.start`, the first one's checkpoint.
 """
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,14 +13,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill.continuation import continue_student, weights_sha256
+from distill.continuation import checkpoint_sha256, continue_student
 from distill.errors import TrainingRefused
 from distill.fine_tune import seeded
 from distill.objectives import Pairwise, Pointwise
 from distill.options import TrainOptions
+from distill.pretrained import encoder_sha256
 from distill.resume import RunFolder
 from distill.start import start_student
 from distill.teacher import choose_device
+from distill.texts import texts_sha256
 from distill.training_pairs import check_classes, pairs_facts
 from distill.training_progress import Silence, TrainingProgress, Validation
 from distill.training_run import TrainingRun
@@ -126,15 +127,14 @@ def _identity(
     }
     identity |= {"student": kind, "objective": type(options.objective).__name__.lower()}
     identity |= asdict(options.objective)
-    for name in ("encoder", "start"):
-        folder = getattr(options, name)
-        identity[name] = None if folder is None else weights_sha256(folder) or str(folder)
+    identity["encoder"] = None if options.encoder is None else encoder_sha256(options.encoder)
+    identity["start"] = None if options.start is None else checkpoint_sha256(options.start)
     for name, part in (("pairs", pairs), ("validation", validation)):
-        digest = hashlib.sha256(part.targets.tobytes())
-        if part.hard is not None:
-            digest.update(part.hard.tobytes())
-        identity |= {name: part.sha256, f"{name}_rows": len(part)}
-        identity[f"{name}_targets"] = digest.hexdigest()
+        hard = b"" if part.hard is None else part.hard.tobytes()
+        # Of what is learned, not of its file, which may hold other columns and more rows.
+        identity[name] = texts_sha256(
+            [*part.queries, *part.titles], after=part.targets.tobytes() + hard
+        )
     return identity
 
 

@@ -17,6 +17,7 @@ from distill.recipe_tables import StudentTable
 from distill.stages.run import RecipeRun
 from distill.stages.stage import Result, Stage, path_sha256
 from distill.stages.students import context_inputs, in_context
+from distill.stages.teachers import data_inputs, data_options
 from distill.transfer_options import OnProgress
 from evaluation.bundle_scale import publish_scale, write_scale_report
 from evaluation.errors import NoCleanSeparation
@@ -157,10 +158,12 @@ def publish_stage(run: RecipeRun, table: StudentTable) -> Stage:
         kind="publish",
         name=table.name,
         options={
+            **data_options(run),
             **run.recipe.publish.model_dump(mode="json"),
             "dataset": run.dataset,
         },
         inputs={
+            **data_inputs(run),  # grades, of which the judged pairs' file has only targets
             "the bundle": calibrated,
             "test judgements": run.judged("test"),
             **context_inputs(run, table),

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import torch
 
+from distill.errors import RecipeRefused
 from distill.pretrained import encoder_folder
 from distill.recipe import MADE_ENCODERS, Recipe
 from distill.recipe_data import RecipeData
@@ -46,7 +47,7 @@ class RecipeRun:
         device: str | None = None,
         command: str | None = None,
     ) -> None:
-        """Looks for the files of [data].
+        """Looks for all that the recipe names and doesn't make.
 
         Args:
             file: the recipe.
@@ -57,7 +58,8 @@ class RecipeRun:
             command: what reports say they were made by; None: the recipe alone.
 
         Raises:
-            RecipeRefused: a file of [data] is missing.
+            RecipeRefused: a file or folder is missing.
+            EncoderRefused: no such package.
         """
         self.file = file
         self.work = work
@@ -67,6 +69,32 @@ class RecipeRun:
         self.threads = torch.get_num_threads()
         self.data = RecipeData(file.recipe.data, data or file.folder)
         self._encoders: dict[str, Path] = {}
+        self._check_given()
+
+    def _check_given(self) -> None:
+        """Before hours of work that would end at what is missing; a hub is asked when it's due."""
+        recipe, data = self.recipe, self.data.folder
+        given: dict[str, Path] = {}
+        for name, transfer in (("transfer", recipe.transfer), ("wide", recipe.wide)):
+            if transfer is None:
+                continue
+            files = {
+                "file": transfer.file,
+                "queries": transfer.queries,
+                "log": None if transfer.log is None else transfer.log.path,
+            }
+            given |= {f"{name}: {key}": data / path for key, path in files.items() if path}
+        for what in ("pretrain", "shorten", "teacher", "student"):
+            for table in getattr(recipe, what):
+                encoder = table.encoder or ""
+                if encoder.startswith((".", "/", "package:")):
+                    given[f"{what} {table.name!r}: encoder"] = self.encoder(encoder)
+        for teacher in recipe.teacher:
+            if teacher.folder is not None:
+                given[f"teacher {teacher.name!r}: folder"] = self.teacher(teacher.name)
+        for place, path in given.items():
+            if not path.exists():
+                raise RecipeRefused(f"{place}: expected {path}, which is not there: correct it")
 
     @property
     def recipe(self) -> Recipe:

@@ -151,12 +151,23 @@ class Work:
         return None
 
     def take(self, stage: Stage, on_progress: OnProgress) -> Taken:
-        """Runs a stage unless it is done."""
+        """Runs a stage unless it is done.
+
+        Raises:
+            RecipeRefused: an input is not there, such as a folder that was moved: what was made of
+                it stays as it is.
+        """
         why = self.why(stage)
         if why is None:
             done = self._read(self._path(stage))
             assert done is not None  # noqa: S101 - `why` has just read it
             return Taken(stage, None, done.seconds, done.result)
+        for name, path in stage.inputs.items():
+            if not path.exists():
+                raise RecipeRefused(
+                    f"{stage.title}: {name}: expected {path}, which is not there: put it back, or "
+                    "correct the recipe; nothing was removed"
+                )
         identity = self._identity(stage)
         if not self._goes_on(stage):
             self._path(stage).unlink(missing_ok=True)
@@ -182,9 +193,12 @@ class Work:
     def sha256(self, path: Path) -> str:
         """sha256 of a file, or over the names and contents of a folder's files; read once."""
         whole = path.resolve()
-        if whole not in self._hashes:
-            self._hashes[whole] = path_sha256(whole)
-        return self._hashes[whole]
+        if whole in self._hashes:
+            return self._hashes[whole]
+        found = path_sha256(whole)
+        if found != _NOT_THERE:  # yet
+            self._hashes[whole] = found
+        return found
 
     def _identity(self, stage: Stage) -> _StageFile:
         options = json.loads(json.dumps(dict(stage.options), default=str))

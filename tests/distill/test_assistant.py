@@ -9,6 +9,7 @@ from distill.assistant import load_assistant
 from distill.errors import TeacherRefused
 from distill.labelling import label, open_scorer, score_here
 from distill.labels import SHARD_SIZE, PairsFile, read_labels
+from distill.objectives import Listwise, Objective, Pairwise
 from distill.options import TrainOptions
 from distill.train import Silence, train
 from distill.transfer_file import TransferPair, write_pairs
@@ -82,3 +83,23 @@ def test_a_damaged_checkpoint_is_refused(student: Path, tmp_path: Path) -> None:
     (tmp_path / "student.json").write_bytes((student / "student.json").read_bytes())
     with pytest.raises(TeacherRefused, match=r"model\.safetensors: not a whole safetensors file"):
         open_scorer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("objective", "labels"),
+    [(Pairwise(), False), (Listwise(), False), (Listwise(pointwise_weight=0.5), True)],
+)
+def test_what_has_learned_an_order_alone_labels_nothing(
+    objective: Objective, labels: bool, parts: tuple[Pairs, Pairs], tmp_path: Path
+) -> None:
+    """Its logits are on no scale of probabilities."""
+    options = TrainOptions(epochs=1, objective=objective)
+    train("deepdot", *parts, tmp_path / "first", options, Silence())
+    if labels:
+        load_assistant(tmp_path / "first", "cpu")
+        return
+    with pytest.raises(TeacherRefused, match="got one that has learned an order of products alone"):
+        load_assistant(tmp_path / "first", "cpu")
+    second = TrainOptions(epochs=1, start=tmp_path / "first")
+    train("deepdot", *parts, tmp_path / "second", second, Silence())
+    load_assistant(tmp_path / "second", "cpu")

@@ -1,6 +1,7 @@
 """Soft targets against figures by hand, and labels joined to their pairs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,13 @@ def test_pairs_with_targets_of_two_teachers(pairs: PairsFile, tmp_path: Path) ->
     other = read_soft_pairs(pairs, folders, temperature=3.0)
     assert found.sha256 != other.sha256
     assert found.sha256 == read_soft_pairs(pairs, folders, temperature=2.0).sha256
+
+
+def test_a_teacher_counts_once(pairs: PairsFile, tmp_path: Path) -> None:
+    folder = labelled(pairs, tmp_path / "a")
+    again = shutil.copytree(folder, tmp_path / "copy")
+    with pytest.raises(LabelsRefused, match=r"copy: expected labels of another teacher than .*a,"):
+        read_soft_pairs(pairs, [folder, again])
 
 
 def test_wanted_pairs_have_the_target_1_where_asked(pairs: PairsFile, tmp_path: Path) -> None:

@@ -294,6 +294,26 @@ WRONG = {
         r"transfer: expected one of log, file, or options",
     ),
     "a name that is no folder": (SMALL.replace('"bag"', '"../bag"'), r"name: string should match"),
+    "a temperature without end": (SMALL + "temperature = inf", r"temperature: .*finite number"),
+    "like many": (
+        SMALL + '[[student]]\nname = "x"\nlike = ["bag"]',
+        r"student 'x': like: expected a student above it \(bag\), got \['bag'\]",
+    ),
+    "a name of many": (
+        SMALL.replace('name = "bag"', 'name = ["bag"]') + '[[student]]\nname = "x"\nlike = "y"',
+        r"like: expected a student above it",
+    ),
+    "labels of one teacher, twice": (
+        SMALL + 'labels = ["minilm", "minilm"]',
+        r"student 'bag': labels: expected each name once, got 'minilm' twice",
+    ),
+    "labels of an order": (
+        SMALL
+        + 'objective = "listwise"\n[[student]]\nname = "x"\nkind = "deepdot"\nlabels = ["bag"]\n'
+        + "[wide]",
+        r"student 'x': labels: expected what says how probable relevance is, but 'bag' learns an "
+        r"order of products alone \(objective listwise\): give it a second stage",
+    ),
     "a date": (SMALL + "temperature = 2026-11-21", r"expected no dates and times"),
     "no teacher": (
         SMALL[: SMALL.index("[[teacher]]")] + SMALL[SMALL.index("[[student]]") :],

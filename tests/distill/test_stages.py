@@ -196,6 +196,18 @@ def test_a_damaged_stage_file_costs_the_stage(copies: Copies, source: Path) -> N
     assert taken.why == "new"
 
 
+def test_an_input_that_is_gone_costs_nothing(copies: Copies, source: Path) -> None:
+    """A folder that was moved may come back: what was made of it must still be there then."""
+    copies.take(copies.stage("a", source), copies.stage("b", copies.folder / "a"))
+    away = source.rename(source.with_name("away"))
+    with pytest.raises(RecipeRefused, match=r"student:a: the source: expected .*source, which is"):
+        copies.take(copies.stage("a", source), copies.stage("b", copies.folder / "a"))
+    assert (copies.folder / "a").exists()
+    away.rename(source)
+    taken = copies.take(copies.stage("a", source), copies.stage("b", copies.folder / "a"))
+    assert [each.why for each in taken] == [None, None]
+
+
 def test_a_work_folder_may_be_moved(copies: Copies, source: Path) -> None:
     copies.take(copies.stage("a", source), copies.stage("b", copies.folder / "a"))
     shutil.move(copies.folder, copies.folder.with_name("elsewhere"))

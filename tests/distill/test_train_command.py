@@ -100,6 +100,11 @@ def test_context_and_what_comes_of_it(tmp_path: Path, judged: Path) -> None:
         *("--hard-weight", 0.5, "--hard-column", "hard"),
     )
     assert trained.exit_code == 0, trained.output
+    # Split by what stands in the file, a query and the same in context would be two queries.
+    alone = ("--epochs", 1, "--device", "cpu", "--out", tmp_path / "alone")
+    refused = _winnow("train", "--student", "bert2dnn", "--pairs", out / "pairs.csv", *alone)
+    assert refused.exit_code == 1
+    assert "its queries stand in context" in _said(refused)
     again = _winnow("context", "--pairs", judged, "--out", out)
     assert "exists already" in str(again.exception)
 

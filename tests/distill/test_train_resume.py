@@ -196,8 +196,11 @@ def test_another_training_is_not_gone_on_with(tmp_path: Path, parts: Parts) -> N
         with pytest.raises(TrainingRefused, match=f"unfinished training .*{changed}"):
             train(kind, *parts, tmp_path / "out", other, Silence())
     softer = replace(parts[0], targets=parts[0].targets * 0.9)
-    with pytest.raises(TrainingRefused, match="pairs_targets"):
+    with pytest.raises(TrainingRefused, match=r"unfinished training .*pairs '"):
         train("deepdot", softer, parts[1], tmp_path / "out", options, Silence())
+    elsewhere_read = replace(parts[0], titles=parts[0].titles[::-1])  # as from another column
+    with pytest.raises(TrainingRefused, match=r"unfinished training .*pairs '"):
+        train("deepdot", elsewhere_read, parts[1], tmp_path / "out", options, Silence())
     # Neither has spoilt what is there; where and how often its state is saved may change.
     elsewhere = replace(options, device="cpu", save_minutes=1.0)
     train("deepdot", *parts, tmp_path / "out", elsewhere, Silence())
