@@ -65,7 +65,7 @@ def test_a_curve_stands_where_the_pairs_and_words_were_not_where_they_were_asked
         "words": {"start.pairs": 9_000, "pairs": 70, "start.vocabulary": 50, "vocabulary": 7},
         "others-words": {"pairs": 9_000, "vocabulary": 300},  # differs in its encoder alone
     }
-    drawn_by = Resampling(["query"], resamples=100)
+    drawn_by = Resampling(["one query", "another"], resamples=100)
     values = dict.fromkeys((*facts, "t"), 0.7) | {"as-few": 0.6}
     auc = {name: Sampled(a, np.full(100, a), drawn_by) for name, a in values.items()}
     by_name = {plot.name: plot for plot in curves(recipe, facts, auc, "t")}
