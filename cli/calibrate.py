@@ -115,7 +115,8 @@ def calibrate(
         fit = fit_scale(judged, raw, student.manifest.calibration, options)
     if not as_json:
         _show(fit, student.manifest)
-    for sentence in missed_targets(fit):
+    missed = missed_targets(fit)
+    for sentence in missed:
         say(f"warning: {sentence}")
     provenance = Provenance(
         title=f"Calibration of {name} {student.manifest.version}",
@@ -133,7 +134,7 @@ def calibrate(
     else:
         published = _announced(publish_scale(folder, bundles, fit, provenance.data, version))
     if as_json:
-        answer(_document(fit, student.manifest, published, provenance))
+        answer(_document(fit, student.manifest, published, provenance) | {"missed_targets": missed})
 
 
 def _announced(folder: Path) -> "Manifest":
@@ -172,8 +173,6 @@ def _document(
     published: "Manifest | None",
     provenance: "Provenance",
 ) -> dict[str, object]:
-    from evaluation.bundle_scale import missed_targets
-
     return {
         "model": manifest.name,
         "fitted": manifest.version,
@@ -181,6 +180,5 @@ def _document(
         "vector_fingerprint": manifest.vector_fingerprint,
         "data": provenance.data,
         "data_sha256": provenance.data_sha256,
-        "missed_targets": missed_targets(fit),
         **fit.model_dump(mode="json"),
     }

@@ -55,7 +55,7 @@ def continue_student(kind: str, options: TrainOptions, folder: Path) -> Start:
             shutil.copyfile(path, folder / path.name)
     facts: Facts = {
         "start": options.start.name,
-        "start_sha256": weights_sha256(options.start),
+        "start_sha256": file_sha256(options.start / WEIGHTS_FILE),
         **{f"start.{name}": fact for name, fact in checkpoint.training.items()},
     }
     return Start(checkpoint.student, checkpoint.tokenizer, checkpoint.spec, facts)
@@ -76,9 +76,3 @@ def checkpoint_sha256(folder: Path) -> str:
     for path in sorted(path for path in folder.glob("*") if path.is_file()):
         digest.update(f"{path.name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-def weights_sha256(folder: Path) -> str | None:
-    """sha256 of a checkpoint's weights; None where it has none."""
-    path = folder / WEIGHTS_FILE
-    return file_sha256(path) if path.is_file() else None

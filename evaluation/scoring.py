@@ -150,7 +150,7 @@ def _answer(
 ) -> dict[str, Any]:
     try:
         response = client.request(method, path, json=body)
-    except (httpx.TransportError, httpx.InvalidURL) as error:
+    except httpx.TransportError as error:
         raise EvaluationError(f"{client.base_url}: no answer: {error}") from error
     if response.status_code == 401:
         raise EvaluationError(f"{client.base_url}: expected a good API key: --api-key-file FILE")
@@ -159,7 +159,13 @@ def _answer(
             f"{client.base_url}: expected 200 of {path}, got {response.status_code}: "
             f"{response.text[:300]}"
         )
-    answer: dict[str, Any] = response.json()
+    try:
+        answer: dict[str, Any] = response.json()
+    except ValueError as error:
+        raise EvaluationError(
+            f"{client.base_url}: expected JSON of {path}, got {response.text[:60]!r}: is it a "
+            "Winnow service that listens there?"
+        ) from error
     return answer
 
 

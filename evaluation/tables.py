@@ -137,7 +137,7 @@ def _parse_jsonl(name: str, file: TextIO) -> Iterator[Row]:
             raise InputFileError(f"{place}: not JSON: {error}") from error
         if not isinstance(fields, dict):
             raise InputFileError(f"{place}: expected an object, got {type(fields).__name__}")
-        if "\\u" in line:
+        if "\\ud" in line or "\\uD" in line:  # where halves of pairs are
             _check_whole_characters(place, fields)
         yield Row(place, fields)
 

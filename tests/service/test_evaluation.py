@@ -4,6 +4,9 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -68,3 +71,23 @@ def test_scores_of_two_versions_are_refused(operated: Operated) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"expected all scores from {MODEL} 1" in ended.stderr
     assert "got some from version 3" in ended.stderr
+
+
+class _SaysHello(BaseHTTPRequestHandler):
+    """Some other server, as a wrong port may have."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<h1>Hello</h1>")
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def test_another_kind_of_server_is_said(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), _SaysHello) as server:
+        Thread(target=server.handle_request).start()
+        told = ("evaluate", "--model", MODEL, *JUDGED, "--bootstrap", "100")
+        ended = winnow(*told, "--url", f"http://127.0.0.1:{server.server_port}", bundles=tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "expected JSON of /v1/models, got '<h1>Hello</h1>': is it a Winnow" in ended.stderr
