@@ -81,7 +81,7 @@ class _SaysHello(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"<h1>Hello</h1>")
 
-    def log_message(self, format: str, *args: object) -> None: ...
+    def log_message(self, *_: object) -> None: ...
 
 
 def test_another_kind_of_server_is_said(tmp_path: Path) -> None:
