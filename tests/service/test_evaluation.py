@@ -86,7 +86,7 @@ class _SaysHello(BaseHTTPRequestHandler):
 
 def test_another_kind_of_server_is_said(tmp_path: Path) -> None:
     with HTTPServer(("127.0.0.1", 0), _SaysHello) as server:
-        Thread(target=server.handle_request).start()
+        Thread(target=server.handle_request, daemon=True).start()  # nobody may ask
         told = ("evaluate", "--model", MODEL, *JUDGED, "--bootstrap", "100")
         ended = winnow(*told, "--url", f"http://127.0.0.1:{server.server_port}", bundles=tmp_path)
     assert (ended.returncode, ended.stdout) == (1, "")
