@@ -31,7 +31,7 @@ _OF_CROSS_ENCODER = (
     *("weight_decay", "layer_decay", "clip", "pair_tokens", "pooling", "head_layers", "dropout"),
     *("keep_best_by", "list_size", "top_grade", "rank_temperature", "save_every", "device"),
 )
-_OF_LEXICAL = ("products", "models", "rounds", "threads")
+_OF_LEXICAL = ("products", "models", "rounds", "look_up", "threads")
 
 
 def teach(
@@ -99,6 +99,14 @@ def teach(
         int, typer.Option(help="lexical: models of different seeds; the teacher is their mean")
     ] = 3,
     rounds: Annotated[int, typer.Option(help="lexical: trees of a model at most")] = 600,
+    look_up: Annotated[
+        bool,
+        typer.Option(
+            "--look-up",
+            help="lexical: the trees also see what else the catalogue has for the query, and what "
+            "was said of pairs of other queries; the teacher carries both along",
+        ),
+    ] = False,
     threads: Annotated[int | None, typer.Option(help="lexical: else one per CPU")] = None,
     query_column: str = "query",
     title_column: str = "title",
@@ -134,6 +142,7 @@ def teach(
             rounds=rounds,
             relevant_from=scale.relevant_from(relevant_from),
             binary=binary,
+            look_up=look_up,
         )
         learn, check = _pairs(pairs, validation, columns, scale, encoding)
         titles = _titles(products, title_column, encoding)

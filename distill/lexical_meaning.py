@@ -101,6 +101,10 @@ class Meaning:
             matrix[row, len(_SENTENCE) :] = _late(asked[query], one.weights, other).ravel()
         return matrix
 
+    def scaled(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Of each text the vector that `sentence_scaled` compares, float32 [D], of length 1."""
+        return {text: each.sentence[-1] for text, each in self._texts.of(texts).items()}
+
     def _vectors(self, texts: Sequence[str]) -> Iterator[_Text]:
         for start in range(0, len(texts), _CHUNK):
             yield from map(self._text, self.encoder.vectors(texts[start : start + _CHUNK]))

@@ -26,6 +26,7 @@ class LexicalOptions:
     # Validation counts a pair as relevant from this target on; so does `binary`.
     relevant_from: float = 0.5
     binary: bool = False  # learn labels 0 and 1 in place of graded targets
+    look_up: bool = False  # also see the catalogue's other titles and other queries' judged pairs
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -34,5 +35,5 @@ class LexicalOptions:
 
     @property
     def deciding(self) -> Facts:
-        """Those that decide the result: all."""
-        return asdict(self)
+        """Those that decide the result: all, `look_up` only where it is asked for."""
+        return {name: value for name, value in asdict(self).items() if name != "look_up" or value}

@@ -18,9 +18,11 @@ import sklearn
 from numpy.typing import NDArray
 
 from distill.errors import TrainingRefused
-from distill.lexical_features import LexicalFeatures
+from distill.lexical_features import LexicalFeatures, LookUp, evenly
+from distill.lexical_judged import JudgedPairs
 from distill.lexical_meaning import Meaning
 from distill.lexical_options import LexicalOptions
+from distill.lexical_retrieval import Retrieval
 from distill.lexical_teacher import mean_logits, save_lexical_teacher
 from distill.teacher_file import Facts, LexicalTeacherFile
 from distill.texts import texts_sha256
@@ -92,6 +94,8 @@ def teach_lexical(
     check_classes(validation, "validation", options.relevant_from)
     titles = sorted({*catalogue, *pairs.titles})
     features = _features(titles, encoder, threads, on_progress)
+    if options.look_up:
+        features = _looking_up(features, titles, pairs, on_progress)
     learned = _matrix(features, pairs, "training features", on_progress), _targets(pairs, options)
     matrix = _matrix(features, validation, "validation features", on_progress)
     checked = matrix, _targets(validation, options)
@@ -129,6 +133,21 @@ def _features(
 
     network = TokenEncoder(token_encoder_files(encoder), threads)
     return LexicalFeatures(features.spaces, Meaning.learn(network, titles, on_progress))
+
+
+def _looking_up(
+    features: LexicalFeatures, titles: list[str], pairs: Pairs, on_progress: OnProgress
+) -> LexicalFeatures:
+    """The same features, and those of what is looked up: the titles, and the pairs."""
+    retrieval = Retrieval(evenly(titles), features.spaces["words"])
+    texts = list(dict.fromkeys([*pairs.queries, *pairs.titles]))
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for start in range(0, len(texts), _CHUNK):
+        on_progress("judged pairs to look up", start, len(texts))
+        vectors |= features.vectors(texts[start : start + _CHUNK])
+    on_progress("judged pairs to look up", len(texts), len(texts))
+    judged = JudgedPairs.learn(pairs.queries, pairs.titles, pairs.targets, vectors)
+    return LexicalFeatures(features.spaces, features.meaning, LookUp(retrieval, judged))
 
 
 def _targets(pairs: Pairs, options: LexicalOptions) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ model-0.txt, model-1.txt ...   trees, in LightGBM's text format
 vocabulary.json, vectors.npz   the terms of the catalogue (lexical_vectors.py)
 meaning.npz, encoder.onnx, encoder_tokenizer.json
                                where it has an encoder (lexical_catalogue.py, token_vectors.py)
+catalogue.json, judged.npz     where it looks them up (lexical_retrieval.py, lexical_judged.py)
 teacher.json                   features by column, sha256 of the files above, facts of the training;
                                written last
 
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 
 from distill.errors import TeacherRefused
 from distill.lexical_catalogue import MEANING_FILE, read_catalogue, write_catalogue
-from distill.lexical_features import LexicalFeatures, features_of
+from distill.lexical_features import LexicalFeatures, LookUp, features_of
+from distill.lexical_judged import JUDGED_FILE, read_judged, write_judged
 from distill.lexical_meaning import Meaning
+from distill.lexical_retrieval import CATALOGUE_FILE, Retrieval, read_titles, write_titles
 from distill.lexical_vectors import VECTORS_FILE, VOCABULARY_FILE, read_spaces, write_spaces
 from distill.teacher_file import (
     TEACHER_FILE,
@@ -36,6 +39,7 @@ from model_store.digest import file_sha256
 
 _FILES = (VOCABULARY_FILE, VECTORS_FILE)
 _FILES_OF_ENCODER = (MEANING_FILE, *ENCODER_FILES)
+_FILES_LOOKED_UP = (CATALOGUE_FILE, JUDGED_FILE)
 
 
 class LexicalTeacher:
@@ -66,7 +70,12 @@ class LexicalTeacher:
         _check_features(description, folder)
         _check_files(description, folder)
         meaning = _read_meaning(folder, threads) if _has_encoder(description) else None
-        features = LexicalFeatures(read_spaces(folder), meaning)
+        spaces = read_spaces(folder)
+        look_up = None
+        if _looks_up(description):
+            retrieval = Retrieval(read_titles(folder), spaces["words"])
+            look_up = LookUp(retrieval, read_judged(folder))
+        features = LexicalFeatures(spaces, meaning, look_up)
         models = [_read_model(folder / name, len(features.names)) for name in description.models]
         return cls(features, models, description, threads)
 
@@ -108,7 +117,13 @@ def save_lexical_teacher(
         write_catalogue(features.meaning.catalogue, folder)
         for name, content in features.meaning.encoder.files.items():
             (folder / name).write_bytes(content)
-    decide = (*names, *_FILES, *(_FILES_OF_ENCODER if features.meaning is not None else ()))
+    if features.look_up is not None:
+        write_titles(features.look_up.retrieval.titles, folder)
+        write_judged(features.look_up.judged, folder)
+    beside = _files_beside(
+        has_encoder=features.meaning is not None, looks_up=features.look_up is not None
+    )
+    decide = (*names, *_FILES, *beside)
     description = LexicalTeacherFile(
         features=features.names,
         models=names,
@@ -130,6 +145,14 @@ def _has_encoder(description: LexicalTeacherFile) -> bool:
     return MEANING_FILE in description.files
 
 
+def _looks_up(description: LexicalTeacherFile) -> bool:
+    return CATALOGUE_FILE in description.files
+
+
+def _files_beside(*, has_encoder: bool, looks_up: bool) -> tuple[str, ...]:
+    return (*(_FILES_OF_ENCODER if has_encoder else ()), *(_FILES_LOOKED_UP if looks_up else ()))
+
+
 def _read_meaning(folder: Path, threads: int | None) -> Meaning:
     content = {name: (folder / name).read_bytes() for name in ENCODER_FILES}
     try:
@@ -140,7 +163,7 @@ def _read_meaning(folder: Path, threads: int | None) -> Meaning:
 
 
 def _check_features(description: LexicalTeacherFile, folder: Path) -> None:
-    known = features_of(has_encoder=_has_encoder(description))
+    known = features_of(has_encoder=_has_encoder(description), looks_up=_looks_up(description))
     if description.features == known:
         return
     theirs, ours = set(description.features), set(known)
@@ -153,9 +176,8 @@ def _check_features(description: LexicalTeacherFile, folder: Path) -> None:
 
 def _check_files(description: LexicalTeacherFile, folder: Path) -> None:
     """Before anything is parsed: of half a file of trees LightGBM may make half a model."""
-    needed = {*description.models, *_FILES}
-    if _has_encoder(description):
-        needed |= {*_FILES_OF_ENCODER}
+    beside = _files_beside(has_encoder=_has_encoder(description), looks_up=_looks_up(description))
+    needed = {*description.models, *_FILES, *beside}
     if needed != set(description.files):
         raise TeacherRefused(
             f"{folder / TEACHER_FILE}: files: expected {', '.join(sorted(needed))}, got "

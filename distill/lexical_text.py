@@ -59,7 +59,11 @@ class Text:
 
 def prepared(text: str) -> Text:
     """What is asked of a text; an empty one has no words, and that is all that is said of it."""
-    words = words_of(text)
+    return text_of(words_of(text))
+
+
+def text_of(words: tuple[str, ...]) -> Text:
+    """The same of words as `words_of` cuts them."""
     return Text(
         words=words,
         spelt=_spelt(words),

@@ -1,6 +1,6 @@
 """From judgements and the catalogue to a lexical teacher, which labels as it is."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from distill.lexical_teach import teach_lexical
 from distill.recipe_data import TARGETS
@@ -38,7 +38,7 @@ def lexical_stage(run: RecipeRun, table: TeacherTable) -> Stage:
     return Stage(
         kind="teacher",
         name=table.name,
-        options={**data_options(run), **asdict(table.lexical), "seed": seed},
+        options={**data_options(run), **table.lexical.deciding, "seed": seed},
         inputs={
             **data_inputs(run),
             **({} if encoder is None else {"the encoder": encoder}),

@@ -17,6 +17,8 @@ from typer.testing import CliRunner, Result
 from cli.main import _TRAINING_ONLY, app
 from distill.errors import DistillError, RecipeRefused
 from distill.labels import read_labels
+from distill.lexical_judged import NEIGHBOURS
+from distill.lexical_retrieval import RETRIEVAL
 from distill.lexical_teacher import LexicalTeacher
 from distill.pipeline import follow, plan, stages
 from distill.recipe_file import read_recipe
@@ -103,6 +105,7 @@ def test_label_and_score_with_it(taught: Path, judged: Path, pairs: Pairs, tmp_p
     [
         (("--architecture", "lexical", "--epochs", "3"), "--epochs is for --architecture cross-"),
         (("--encoder", "x", "--rounds", "3"), "--rounds is for --architecture lexical"),
+        (("--encoder", "x", "--look-up"), "--look-up is for --architecture lexical"),
         ((), "--encoder: expected a folder, package:NAME or OWNER/NAME for a cross-encoder"),
     ],
 )
@@ -150,7 +153,7 @@ def test_a_recipe_labels_with_it_as_it_is(tmp_path: Path) -> None:
 
 
 def test_teachers_are_compared_without_a_student(tmp_path: Path) -> None:
-    other = WORDS.replace("words", "letters").replace("rounds = 40", "rounds = 30")
+    other = WORDS.replace("words", "letters").replace("rounds = 40", "look_up = true")
     recipe = RECIPE[: RECIPE.index("[[teacher]]")] + WORDS + other
     stacked = '[report]\nresamples = 100\nstacks = { both = ["words", "letters"] }\n'
     run = _run(write_tiny(tmp_path, f"{recipe}[transfer]\npseudo_queries = 10\n{stacked}"))
@@ -158,6 +161,9 @@ def test_teachers_are_compared_without_a_student(tmp_path: Path) -> None:
     assert not [title for title in taken if title.startswith(("labels", "student", "publish"))]
     report = json.loads((run.at("report-tiny") / "report.json").read_text(encoding="utf-8"))
     assert {"words", "letters", "both"} <= {each["scorer"] for each in report["scorers"]}
+    facts = [LexicalTeacher.load(run.teacher(name), 1).description for name in ("words", "letters")]
+    assert [each.training.get("look_up") for each in facts] == [None, True]
+    assert {*facts[1].features} - {*facts[0].features} == {*RETRIEVAL, *NEIGHBOURS}
 
 
 def test_an_option_of_it_takes_its_stages_alone_again(tmp_path: Path) -> None:
@@ -180,14 +186,19 @@ def test_an_encoder_is_an_input_of_its_stage(tmp_path: Path) -> None:
     assert inputs[1] - inputs[0] == {"the encoder"}
 
 
-def test_teach_takes_an_encoder(judged: Path, encoder_folder: Path, tmp_path: Path) -> None:
+def test_teach_takes_an_encoder_and_looks_up(
+    judged: Path, encoder_folder: Path, tmp_path: Path
+) -> None:
     told = ("--grades", "1:3", "--target-column", "relevance", "--encoder", encoder_folder)
+    told = (*told, "--look-up")
     out = tmp_path / "words"
     done = winnow(
         *("teach", "--architecture", "lexical", "--pairs", judged, "--out", out), *told, *QUICK
     )
     assert done.exit_code == 0, done.stderr
-    assert "sentence_cosine" in LexicalTeacher.load(out, 1).description.features
+    teacher = LexicalTeacher.load(out, 1)
+    assert {"sentence_cosine", *RETRIEVAL, *NEIGHBOURS} <= {*teacher.description.features}
+    assert np.isfinite(teacher.logits(["gardn hose", ""], ["hose", "lamp"])).all()
 
 
 @pytest.mark.parametrize(
