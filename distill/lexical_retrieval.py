@@ -31,12 +31,12 @@ Words = TypeVar("Words", float, NDArray[np.float64])  # a number of words, or on
 _SAME = 1e-6  # shares of IDF that differ by less are one
 
 
-class Retrieved(NamedTuple):
-    """One pair. A title covers the share of the query's IDF that its words have; the query is in
-    the catalogue's spelling (lexical_spelling.py). Counts and ranks are log(1 + n).
+class Offer(NamedTuple):
+    """What the catalogue has for a query, which is in its spelling (lexical_spelling.py).
+
+    A title covers the share of the query's IDF that its words have. Counts are log(1 + n).
     """
 
-    # What the catalogue has for the query.
     best_covered: float  # what the title that covers most covers
     best_titles: float  # count of titles that cover as much
     half_titles: float  # count of those that cover half or more
@@ -46,7 +46,10 @@ class Retrieved(NamedTuple):
     known_words: float  # share of the query's words that some title has
     corrected: float  # whether it is spelt otherwise than the query
 
-    # Where this title stands.
+
+class Standing(NamedTuple):
+    """Where a title stands among all. Ranks are log(1 + n)."""
+
     title_covers: float
     behind: float  # best_covered - title_covers
     covered_rank: float  # titles that cover more
@@ -60,7 +63,8 @@ class Retrieved(NamedTuple):
     head_share: float  # share of them whose head has a word of this title's head, mean over words
 
 
-RETRIEVAL = (*Retrieved._fields, *(f"corrected_{name}" for name in Match._fields))
+_MATCH = tuple(f"corrected_{name}" for name in Match._fields)  # of the query in that spelling
+RETRIEVAL = (*Offer._fields, *Standing._fields, *_MATCH)
 _NOTHING = [nan] * len(RETRIEVAL)
 
 
@@ -71,9 +75,9 @@ class _Asked(NamedTuple):
     weights: their IDF
     weight_of: IDF of each distinct word; whole: their sum
     covered, bm25: of each title, float64 [N]
-    shared: the first eight numbers of `Retrieved`
-    feedback: mean TF-IDF of the best titles, of length 1, float64 [V]
-    best: positions of the best titles, best first
+    offer: its own numbers
+    feedback: mean TF-IDF of the twenty best titles, of length 1, float64 [V]
+    nouns, heads: share of these with a word as their noun, or in their head
     """
 
     text: Text
@@ -82,7 +86,7 @@ class _Asked(NamedTuple):
     whole: float
     covered: NDArray[np.float64]
     bm25: NDArray[np.float64]
-    shared: tuple[float, ...]
+    offer: Offer
     feedback: NDArray[np.float64]
     nouns: dict[str, float]
     heads: dict[str, float]
@@ -147,15 +151,16 @@ class Retrieval:
         best = self._best(bm25)
         most = float(covered.max())
         heads = [self._heads[place] for place in best]
-        shared = (
-            most,
-            log1p(int((covered >= most - _SAME).sum())) if most > 0 else 0.0,
-            log1p(int((covered >= 0.5).sum())),
-            float(bm25.max()),
-            float(bm25[best[:_FEW][-1]]) if len(best) else 0.0,
-            float(covered[best[:_FEW]].mean()) if len(best) else 0.0,
-            len(known) / len(weight_of),
-            float(words != typed),
+        few = best[:_FEW]
+        offer = Offer(
+            best_covered=most,
+            best_titles=log1p(int((covered >= most - _SAME).sum())) if most > 0 else 0.0,
+            half_titles=log1p(int((covered >= 0.5).sum())),
+            best_bm25=float(bm25.max()),
+            tenth_bm25=float(bm25[few[-1]]) if len(few) else 0.0,
+            ten_covered=float(covered[few].mean()) if len(few) else 0.0,
+            known_words=len(known) / len(weight_of),
+            corrected=words != typed,
         )
         return _Asked(
             text=text_of(words),
@@ -164,7 +169,7 @@ class Retrieval:
             whole=whole,
             covered=covered,
             bm25=bm25,
-            shared=shared,
+            offer=offer,
             feedback=self._mean_of(best),
             nouns=_shares([head[-1] for head in heads if head], len(best)),
             heads=_shares([word for head in heads for word in {*head}], len(best)),
@@ -175,19 +180,19 @@ class Retrieval:
         covers = sum(weights) / asked.whole
         per_length = _per_length(float(len(title.words)), self._mean_length)
         bm25 = sum(weight * per_length for weight in weights)
-        most, _, _, best_bm25, *_ = asked.shared
-        numbers = (
-            covers,
-            most - covers,
-            log1p(int((asked.covered > covers + _SAME).sum())),
-            bm25,
-            bm25 / best_bm25 if best_bm25 > 0 else nan,
-            log1p(int((asked.bm25 > bm25 + _SAME).sum())),
-            self._cosine(title, asked.feedback),
-            asked.nouns.get(title.head[-1], 0.0) if title.head else nan,
-            _mean([asked.heads.get(word, 0.0) for word in title.head]),
+        best, head = asked.offer.best_bm25, title.head
+        standing = Standing(
+            title_covers=covers,
+            behind=asked.offer.best_covered - covers,
+            covered_rank=log1p(int((asked.covered > covers + _SAME).sum())),
+            title_bm25=bm25,
+            bm25_share=bm25 / best if best > 0 else nan,
+            bm25_rank=log1p(int((asked.bm25 > bm25 + _SAME).sum())),
+            feedback=self._cosine(title, asked.feedback),
+            noun_share=asked.nouns.get(head[-1], 0.0) if head else nan,
+            head_share=_mean([asked.heads.get(word, 0.0) for word in head]),
         )
-        return [*asked.shared, *numbers, *match(asked.text, title, asked.weights)]
+        return [*asked.offer, *standing, *match(asked.text, title, asked.weights)]
 
     def _best(self, bm25: NDArray[np.float64]) -> NDArray[np.int64]:
         """Positions of the best titles above 0, best first; of equal ones, the first."""
