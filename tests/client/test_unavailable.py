@@ -186,9 +186,11 @@ def test_a_slow_answer_ends_with_the_deadline(client: Open, peer: StartPeer, say
 def test_a_peer_that_reads_nothing_ends_with_the_deadline(client: Open) -> None:
     """Nobody accepts: the request fills what the system buffers, and stays there."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Little is buffered there, so a request of some megabytes, soon written as JSON, will do.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         opened = client(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        many = ["p" * 200] * 100_000
-        deadline_ms = 5 * DEADLINE_MS  # twenty megabytes are written as JSON first
+        many = ["p" * 200] * 30_000
+        deadline_ms = 2 * DEADLINE_MS
         with within(deadline_ms), pytest.raises(DeadlineExceeded):
             opened.score("tent", many, deadline_ms=deadline_ms)
 
