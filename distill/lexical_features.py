@@ -55,7 +55,7 @@ class _Known(NamedTuple):
 
 
 class LookUp(NamedTuple):
-    """What a teacher looks up: all titles of its catalogue, and the pairs it was trained on."""
+    """What a teacher looks up: its catalogue (of many titles, evenly spaced ones), its pairs."""
 
     retrieval: Retrieval
     judged: JudgedPairs
