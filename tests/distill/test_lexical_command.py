@@ -189,8 +189,8 @@ def test_an_encoder_is_an_input_of_its_stage(tmp_path: Path) -> None:
 def test_teach_takes_an_encoder_and_looks_up(
     judged: Path, encoder_folder: Path, tmp_path: Path
 ) -> None:
-    told = ("--grades", "1:3", "--target-column", "relevance", "--encoder", encoder_folder)
-    told = (*told, "--look-up")
+    graded = ("--grades", "1:3", "--target-column", "relevance")
+    told = (*graded, "--encoder", encoder_folder, "--look-up")
     out = tmp_path / "words"
     done = winnow(
         *("teach", "--architecture", "lexical", "--pairs", judged, "--out", out), *told, *QUICK
