@@ -36,6 +36,8 @@ from distill.start import ENCODERS, check_options
 from evaluation.report_folder import check_report
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+# What a recipe may have of one that it shares, for students of that one alone.
+_ENCODERS: tuple[Kind, ...] = ("encoder", "pretrain", "shorten")
 
 
 class RecipeProgress(Protocol):
@@ -63,7 +65,8 @@ class Planned:
 
 
 def stages(run: RecipeRun) -> list[Stage]:
-    """The stages of a recipe, in their order; no work is done.
+    """The stages of a recipe, in their order, without encoders that nobody begins with; no work
+    is done.
 
     Raises:
         RecipeRefused: a file or package that the recipe names is not there.
@@ -74,7 +77,8 @@ def stages(run: RecipeRun) -> list[Stage]:
     check_report(run.at(f"report-{run.recipe.name}"))
     for table in run.recipe.student:
         _check_student(table)
-    return in_order(list(_stages(run)))
+    every = in_order(list(_stages(run)))
+    return _leading_to([each.title for each in every if each.kind not in _ENCODERS], every)
 
 
 def in_order(every: Sequence[Stage]) -> list[Stage]:

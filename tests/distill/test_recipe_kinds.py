@@ -9,7 +9,7 @@ import pytest
 from distill.context_files import CATALOGUE_FILE, QUERIES_FILE
 from distill.errors import RecipeRefused
 from distill.labels import PairsFile
-from distill.pipeline import follow
+from distill.pipeline import follow, stages
 from distill.recipe_data import LABELS
 from distill.recipe_file import read_recipe
 from distill.stages.run import RecipeRun
@@ -173,6 +173,20 @@ def test_every_stage_is_taken(made: tuple[RecipeRun, dict[str, Taken]]) -> None:
     assert {each["scorer"] for each in report["scorers"]} >= {
         *("words", "points", "lists", "siamese", "poly", "listbert", "drfc", "drdd", "neighbours")
     }
+
+
+def test_no_encoder_is_made_that_nobody_begins_with(tmp_path: Path) -> None:
+    kinds = ("encoder", "pretrain", "shorten")
+    encoders = []
+    for begins_with in ("shortened:short", "new:small"):
+        recipe = write_tiny(tmp_path, RECIPE.replace("shortened:short", begins_with))
+        write_log(tmp_path)
+        run = RecipeRun(read_recipe(recipe), tmp_path / "work", tmp_path / "bundles")
+        encoders.append([each.title for each in stages(run) if each.kind in kinds])
+    assert encoders == [
+        ["encoder:small", "pretrain:small", "shorten:short"],
+        ["encoder:small", "pretrain:small"],  # a teacher begins with it
+    ]
 
 
 @pytest.mark.parametrize(
