@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from distill.errors import TransferRefused
 from distill.transfer_file import Source, TransferPair, check_writable, write_pairs
 from distill.transfer_inputs import HeldOut, Products, held_out_by_rule
 from distill.transfer_options import LogOptions, OnProgress
+from distill.whole_file import scratch_folder
 from evaluation.judgments import query_key
 from evaluation.tables import ENCODING, Row, rows
 from model_store.cwub import token_hash
@@ -88,7 +88,8 @@ def filter_log(
 ) -> LogReport:
     """Streams the pairs that the rule takes to `out`; a dry run only counts them.
 
-    Beside `out` there has to be room for the log's text, until the set is written.
+    Beside `out` there has to be room for the log's text, in `<out>.parts`, until the set is
+    written.
 
     Args:
         log: what to read.
@@ -108,8 +109,8 @@ def filter_log(
     check_writable(out)
     counts = LogCounts()
     try:
-        with TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as folder:
-            parts = _lay_out(log, products, options, is_held_out, Path(folder), counts, on_progress)
+        with scratch_folder(out.with_name(f"{out.name}.parts")) as folder:
+            parts = _lay_out(log, products, options, is_held_out, folder, counts, on_progress)
             pairs = _taken(parts, products, options, counts, on_progress)
             if dry_run:
                 for _ in pairs:

@@ -1,6 +1,5 @@
 """A teacher in PyTorch made a graph, and held against it: ROC-AUC, logits and speed."""
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from distill.pair_tokens import PairRows
 from distill.teacher import Teacher
 from distill.teacher_file import Facts, OnnxTeacherFile, Precision, write_teacher_file
 from distill.teacher_onnx import GRAPH_FILE, INPUTS, OnnxTeacher
+from distill.whole_file import scratch_folder
 from evaluation.metrics import roc_auc
 from export.graphs import quiet_exporter, stripped
 from export.pairs import Pairs
@@ -70,10 +70,7 @@ def convert_teacher(
         UndefinedMetric: validation pairs of one class.
     """
     _check_convertible(teacher, out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as staging:
-        folder = Path(staging) / out.name
-        folder.mkdir()
+    with scratch_folder(out.with_name(f"{out.name}.unfinished")) as folder:
         graph = trace_teacher(teacher)
         if precision == "int8":
             graph = dynamically_quantised(graph)

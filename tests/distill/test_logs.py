@@ -190,6 +190,15 @@ def test_a_dry_run_counts_the_same_and_leaves_nothing(
     assert dry.counts == filtered(log, products, tmp_path / "a.csv", LogOptions()).counts
 
 
+def test_what_a_killed_command_left_goes(log: Path, products: Products, tmp_path: Path) -> None:
+    """It holds the log's text: shoppers' queries, in gigabytes."""
+    (tmp_path / "a.csv.parts").mkdir()
+    (tmp_path / "a.csv.parts" / "900.csv").write_text("lamp,0,1,1,1,0\n")
+    again = filtered(log, products, tmp_path / "a.csv", LogOptions())
+    assert again.sha256 == filtered(log, products, tmp_path / "b.csv", LogOptions()).sha256
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
+
+
 def test_a_log_without_skipped_is_enough_for_the_strict_rule_alone(
     products: Products, tmp_path: Path
 ) -> None:

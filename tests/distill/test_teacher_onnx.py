@@ -117,6 +117,8 @@ def test_a_graph_that_loses_auc_is_refused(
     tokenizer = PairTokenizer(load_tokenizer(encoder_folder), None)
     save_teacher(model, tokenizer, description, tmp_path / "random")
     teacher = load_teacher(tmp_path / "random", "cpu")
+    (tmp_path / "onnx.unfinished").mkdir()  # as a killed command leaves it
+    (tmp_path / "onnx.unfinished" / "graph.onnx").touch()
     with pytest.raises(TeacherRefused, match=r"int8: expected a ROC-AUC within 0\.003 of"):
         convert_teacher(teacher, parts[1], tmp_path / "onnx", threads=1)
     assert [path.name for path in tmp_path.iterdir()] == ["random"]
