@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.errors import TeacherRefused
+from distill.lexical_vectors import best_of
 
 JUDGED_FILE = "judged.npz"
 
@@ -83,22 +84,22 @@ class JudgedPairs:
     ) -> NDArray[np.float32]:
         """Features of n aligned pairs, given as vectors [D], float32 [n, 3]; NaN: there are none.
 
-        A pair's row depends on the pair alone.
+        A pair's row depends on the pair alone. A query costs a product with all Q.
         """
         matrix = np.empty((len(queries), len(NEIGHBOURS)), dtype=np.float32)
-        found: dict[bytes, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
-        for row, (query, title) in enumerate(zip(queries, titles, strict=True)):
-            key = query.tobytes()
-            if key not in found:
-                found[key] = self._near(query)
-            matrix[row] = self._row(*found[key], title)
+        rows_of: dict[bytes, list[int]] = {}
+        for row, query in enumerate(queries):
+            rows_of.setdefault(query.tobytes(), []).append(row)
+        for rows in rows_of.values():
+            near = self._near(queries[rows[0]])
+            for row in rows:
+                matrix[row] = self._row(*near, titles[row])
         return matrix
 
     def _near(self, query: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Pairs of the nearest other queries, and how near their query is, [m] each."""
         cosines = self._queries @ query
-        others = np.flatnonzero((cosines < _SAME) & (cosines > 0))
-        nearest = others[np.lexsort((others, -cosines[others]))[:_QUERIES]]
+        nearest = best_of(np.where(cosines < _SAME, cosines, 0), _QUERIES)
         starts = np.where(nearest > 0, self.ends[nearest - 1], 0)
         counts = self.ends[nearest] - starts
         pairs = [np.arange(start, start + n) for start, n in zip(starts, counts, strict=True)]
@@ -139,14 +140,18 @@ def read_judged(folder: Path) -> JudgedPairs:
             judged = JudgedPairs(**{each.name: file[each.name] for each in fields(JudgedPairs)})
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise TeacherRefused(f"{path}: not a whole .npz of arrays: {error}") from error
-    pairs = len(judged.targets)
+    pairs = judged.targets.size
     fits = (
-        judged.query_vectors.ndim == judged.title_vectors.ndim == 2
+        pairs > 0
+        and judged.targets.dtype == np.float32
+        and judged.query_vectors.dtype == judged.title_vectors.dtype == np.float16
+        and judged.query_vectors.ndim == judged.title_vectors.ndim == 2
         and judged.query_vectors.shape[1] == judged.title_vectors.shape[1]
         and judged.ends.shape == (len(judged.query_vectors),)
         and judged.titles.shape == judged.targets.shape == (pairs,)
+        and judged.ends.dtype == judged.titles.dtype == np.int64
         and bool(np.all(np.diff(judged.ends, prepend=0) > 0))
-        and judged.ends[-1] == pairs
+        and judged.ends[-1:].tolist() == [pairs]
         and 0 <= judged.titles.min() <= judged.titles.max() < len(judged.title_vectors)
     )
     vectors = (judged.query_vectors, judged.title_vectors, judged.targets)

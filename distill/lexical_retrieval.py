@@ -19,7 +19,7 @@ from distill.errors import TeacherRefused
 from distill.lexical_match import Match, match
 from distill.lexical_spelling import Spelling
 from distill.lexical_text import Text, prepared, text_of
-from distill.lexical_vectors import TermSpace
+from distill.lexical_vectors import TermSpace, best_of
 
 CATALOGUE_FILE = "catalogue.json"
 
@@ -148,7 +148,7 @@ class Retrieval:
             bm25[holding] += weight_of[word] * self._per_length[holding]
         whole = sum(weight_of.values())
         covered /= whole
-        best = self._best(bm25)
+        best = best_of(bm25, _BEST)
         most = float(covered.max())
         heads = [self._heads[place] for place in best]
         few = best[:_FEW]
@@ -193,14 +193,6 @@ class Retrieval:
             head_share=_mean([asked.heads.get(word, 0.0) for word in head]),
         )
         return [*asked.offer, *standing, *match(asked.text, title, asked.weights)]
-
-    def _best(self, bm25: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Positions of the best titles above 0, best first; of equal ones, the first."""
-        found = np.flatnonzero(bm25)
-        if len(found) > _BEST:
-            least = np.partition(bm25[found], len(found) - _BEST)[len(found) - _BEST]
-            found = found[bm25[found] >= least]
-        return found[np.lexsort((found, -bm25[found]))[:_BEST]]
 
     def _mean_of(self, titles: NDArray[np.int64]) -> NDArray[np.float64]:
         mean = np.zeros(len(self._idf))

@@ -1,6 +1,8 @@
 """Words of a query in the catalogue's spelling: by edits, or by a space that was lost.
 
-Only a word that no title has is touched, so what sellers write stands, misspelt or not.
+Only a word that no title has is touched, and the word beside it where the two are one, so what
+sellers write stands, misspelt or not. Of a large catalogue, of which titles are
+taken evenly, only those taken count.
 """
 
 from collections import defaultdict
@@ -15,6 +17,7 @@ from rapidfuzz.process import extract
 from distill.lexical_text import words_of
 
 _LEAST_LETTERS = 4  # of a word that is corrected: of three letters, everything is near
+_MOST_LETTERS = 40  # beyond them it is no word, and costs the square of its letters
 _LONG = 6  # letters from which on two edits are allowed, else one
 _LEAST_TITLES = 3  # that have a word, before another is taken for it
 _LEAST_TITLES_OF_PART = 5  # that have each of two words written as one
@@ -45,7 +48,8 @@ class Spelling:
         while place < len(words):
             pair = words[place : place + 2]
             joined = "".join(pair)
-            if not all(word in known for word in pair) and known.get(joined, 0) >= _LEAST_TITLES:
+            lost = joined.isalpha() and not all(word in known for word in pair)
+            if lost and known.get(joined, 0) >= _LEAST_TITLES:
                 found.append(joined)
                 place += len(pair)
                 continue
@@ -54,7 +58,8 @@ class Spelling:
         return tuple(found)
 
     def _corrected(self, word: str) -> tuple[str, ...]:
-        if word in self._titles_of or len(word) < _LEAST_LETTERS or not word.isalpha():
+        letters = len(word) if word.isalpha() else 0
+        if word in self._titles_of or not _LEAST_LETTERS <= letters <= _MOST_LETTERS:
             return (word,)
         parts, titles = self._parts(word)
         near = self._nearest(word)

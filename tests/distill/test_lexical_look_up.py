@@ -60,6 +60,7 @@ def spelling() -> Spelling:
     return Spelling(
         {"faucet": 900, "facet": 3, "hose": 40, "house": 400, "shower": 300, "head": 500}
         | {"rare": 1, "door": 60, "knob": 60, "18": 900, "door-knob": 1}
+        | {"faucit": 1, "proof": 9, "waterproof": 30, "flash": 9, "light": 9, "flashlights": 30}
     )
 
 
@@ -71,6 +72,8 @@ def spelling() -> Spelling:
         (("showerhead",), ("shower", "head")),
         (("sho", "wer"), ("shower",)),
         (("doorknob",), ("door", "knob")),
+        (("water", "proof", "hose"), ("waterproof", "hose")),  # one of the two is none by itself
+        (("flashlight",), ("flashlights",)),  # too few titles have both parts to go first
     ],
 )
 def test_unknown_words_become_the_catalogues(
@@ -83,9 +86,13 @@ def test_unknown_words_become_the_catalogues(
     "typed",
     [
         ("facet",),  # some title has it, however rare it is beside "faucet"
+        ("faucit",),  # one title is enough
         ("hos",),  # too short
         ("rarer",),  # "rare" stands in one title only
         ("1888",),  # a number is no misspelt word
+        ("1", "8"),  # nor are two of them a longer one
+        ("faucet2",),
+        ("faucet" * 7,),  # no word is so long, whatever it is made of
         ("椅子",),
         ("xylophone",),  # nothing is near
         (),
@@ -162,8 +169,9 @@ def judged() -> JudgedPairs:
     """Three queries, 0, 10 and 60 degrees, each with a good title at 0 and a bad one at 90."""
     vectors = {"a": _turned(0), "b": _turned(10), "c": _turned(60)}
     vectors |= {"good": _turned(0), "bad": _turned(90)}
-    targets = np.array([1.0, 0.0] * 3, dtype=np.float32)
-    return JudgedPairs.learn(list("aabbcc"), ["good", "bad"] * 3, targets, vectors)
+    targets = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 0.0], dtype=np.float32)
+    titles = ["good", "good", "bad", "good", "bad", "bad"]
+    return JudgedPairs.learn(list("cabbca"), titles, targets, vectors)
 
 
 def test_a_pair_is_told_what_was_said_of_its_like(judged: JudgedPairs) -> None:
@@ -179,9 +187,30 @@ def test_a_pair_is_told_what_was_said_of_its_like(judged: JudgedPairs) -> None:
 def test_a_querys_own_judgements_are_not_seen(judged: JudgedPairs) -> None:
     """Those of the query at 0 degrees are turned round: its own row says nothing of them."""
     before = judged.matrix([_turned(0)], [_turned(0)])
-    turned = replace(judged, targets=np.array([0, 1, 1, 0, 1, 0], dtype=np.float32))
+    own, others = judged.targets[:2], judged.targets[2:]
+    turned = replace(judged, targets=np.concatenate([1 - own, others]))
     assert turned.matrix([_turned(0)], [_turned(0)]).tobytes() == before.tobytes()
     assert turned.matrix([_turned(5)], [_turned(0)])[0, 0] < 0.9
+
+
+def test_judgements_stay_with_their_queries() -> None:
+    """Whatever order they come in: those of the nearest query weigh most."""
+    vectors = {"a": _turned(0), "b": _turned(40), "c": _turned(80), "title": _turned(0)}
+    targets = np.array([1.0, 0.2, 1.0, 0.6], dtype=np.float32)
+    judged = JudgedPairs.learn(list("cacb"), ["title"] * 4, targets, vectors)
+    sharp = NEIGHBOURS.index("neighbours_sharp")
+    rows = judged.matrix([_turned(5), _turned(40 - 3), _turned(75)], [_turned(0)] * 3)
+    assert rows[:, sharp] == pytest.approx([0.2, 0.6, 1.0], abs=0.1)
+
+
+def test_only_the_nearest_queries_are_looked_at() -> None:
+    names = [f"query {number}" for number in range(40)]
+    vectors = {name: _turned(5 + 2 * number) for number, name in enumerate(names)}
+    vectors["title"] = _turned(0)
+    targets = np.array([1.0] * 20 + [0.0] * 20, dtype=np.float32)
+    judged = JudgedPairs.learn(names, ["title"] * 40, targets, vectors)
+    row = judged.matrix([_turned(0)], [_turned(0)])[0]
+    assert row[NEIGHBOURS.index("neighbours_smooth")] == 1.0  # what lies farther says nothing
 
 
 def test_without_neighbours_there_are_no_numbers(judged: JudgedPairs) -> None:
@@ -199,6 +228,10 @@ def test_judged_pairs_come_back_or_are_refused(judged: JudgedPairs, tmp_path: Pa
         {"titles": judged.titles + 1},
         {"targets": judged.targets * np.nan},
         {"query_vectors": judged.query_vectors[:, :1]},
+        {"targets": judged.targets.astype(str)},
+        {"targets": judged.targets[0]},
+        {"titles": judged.titles.astype(np.float32)},
+        {"ends": judged.ends[:0], "query_vectors": judged.query_vectors[:0]},
     ):
         write_judged(replace(judged, **change), tmp_path)
         with pytest.raises(TeacherRefused, match="its arrays don't fit each other"):
