@@ -61,6 +61,7 @@ def spelling() -> Spelling:
         {"faucet": 900, "facet": 3, "hose": 40, "house": 400, "shower": 300, "head": 500}
         | {"rare": 1, "door": 60, "knob": 60, "18": 900, "door-knob": 1}
         | {"faucit": 1, "proof": 9, "waterproof": 30, "flash": 9, "light": 9, "flashlights": 30}
+        | {"doorknop": 4}
     )
 
 
@@ -71,7 +72,7 @@ def spelling() -> Spelling:
         (("faucett", "hose"), ("faucet", "hose")),
         (("showerhead",), ("shower", "head")),
         (("sho", "wer"), ("shower",)),
-        (("doorknob",), ("door", "knob")),
+        (("doorknob",), ("door", "knob")),  # though a rare word is near
         (("water", "proof", "hose"), ("waterproof", "hose")),  # one of the two is none by itself
         (("flashlight",), ("flashlights",)),  # too few titles have both parts to go first
     ],
