@@ -1,8 +1,8 @@
 """Words of a query in the catalogue's spelling: by edits, or by a space that was lost.
 
 Only a word that no title has is touched, and the word beside it where the two are one, so what
-sellers write stands, misspelt or not. Of a large catalogue, of which titles are
-taken evenly, only those taken count.
+sellers write stands, misspelt or not. Of a large catalogue, of which titles are taken evenly, only
+those taken count.
 """
 
 from collections import defaultdict

@@ -9,8 +9,10 @@ from distill.errors import DistillError
 
 
 @contextmanager
-def locked(file: IO[Any], busy: DistillError) -> Iterator[None]:
-    """Holds the lock of an open file, which goes with the process, however it ends.
+def locked(file: IO[Any] | int, busy: DistillError) -> Iterator[None]:
+    """Holds the lock of an open file, or of a folder's descriptor.
+
+    It goes with the process, however that ends.
 
     Raises:
         DistillError: `busy`, where another process holds it.

@@ -102,6 +102,7 @@ def filter_log(
 
     Raises:
         InputFileError: the log can't be read; the text names the line.
+        DistillError: another command is making `out`.
         TransferRefused: `out` exists or can't be written, a count is not a whole number from 0
             on, or the rule needs a column that the log lacks.
     """

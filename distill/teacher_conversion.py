@@ -65,6 +65,7 @@ def convert_teacher(
         relevant_from: target from which a pair counts as relevant.
 
     Raises:
+        DistillError: another command is making `out`.
         TeacherRefused: `out` exists, the teacher is too large for one ONNX file, or the ROC-AUC
             of the graph is not within TOLERANCE.
         UndefinedMetric: validation pairs of one class.

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from distill.errors import DistillError
+from distill.lock import locked
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -22,10 +25,21 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """An empty folder, gone at the end unless it was renamed; what a kill left of it goes first."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
+    """An empty folder, gone at the end unless it was renamed; what a kill left of it goes first.
+
+    Raises:
+        DistillError: another command is at work in it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    busy = DistillError(f"{path}: another command is at work there: let it finish")
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield path
+        with locked(descriptor, busy):
+            for left in path.iterdir():
+                left.unlink()
+            try:
+                yield path
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)

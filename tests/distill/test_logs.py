@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distill.errors import TransferRefused
+from distill.errors import DistillError, TransferRefused
 from distill.logs import LogFile, LogReport, filter_log, source_of
 from distill.transfer_inputs import Products
 from distill.transfer_options import LogOptions
+from distill.whole_file import scratch_folder
 from evaluation.errors import InputFileError
 from evaluation.judgments import split_of
 from evaluation.tables import rows
@@ -197,6 +198,19 @@ def test_what_a_killed_command_left_goes(log: Path, products: Products, tmp_path
     again = filtered(log, products, tmp_path / "a.csv", LogOptions())
     assert again.sha256 == filtered(log, products, tmp_path / "b.csv", LogOptions()).sha256
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
+
+
+def test_one_command_at_a_time_makes_a_set(log: Path, products: Products, tmp_path: Path) -> None:
+    """Not even a dry run takes the other's text from under it."""
+    with scratch_folder(tmp_path / "a.csv.parts") as folder:
+        (folder / "000.csv").touch()
+        with pytest.raises(DistillError, match=r"a\.csv\.parts: another command is at work"):
+            filter_log(
+                *(LogFile(log), products, LogOptions(), tmp_path / "a.csv", lambda *_: None),
+                dry_run=True,
+            )
+        assert (folder / "000.csv").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_log_without_skipped_is_enough_for_the_strict_rule_alone(
