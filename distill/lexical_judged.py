@@ -17,8 +17,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.best_scores import best_of
 from distill.errors import TeacherRefused
-from distill.lexical_vectors import best_of
 
 JUDGED_FILE = "judged.npz"
 

@@ -15,11 +15,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.best_scores import best_of
 from distill.errors import TeacherRefused
 from distill.lexical_match import Match, match
 from distill.lexical_spelling import Spelling
 from distill.lexical_text import Text, prepared, text_of
-from distill.lexical_vectors import TermSpace, best_of
+from distill.lexical_vectors import TermSpace
 
 CATALOGUE_FILE = "catalogue.json"
 

@@ -214,12 +214,3 @@ def _array(
     if not np.isfinite(array).all():
         raise TeacherRefused(f"{path}: {name}: holds NaN or infinity: train the teacher again")
     return array
-
-
-def best_of(scores: NDArray[np.floating[Any]], most: int) -> NDArray[np.int64]:
-    """Positions of so many of the best scores above 0, best first; of equal ones, the first."""
-    found = np.flatnonzero(scores > 0)
-    if len(found) > most:
-        least = np.partition(scores[found], len(found) - most)[len(found) - most]
-        found = found[scores[found] >= least]
-    return found[np.lexsort((found, -scores[found]))[:most]]

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.best_scores import best_of
 from evaluation.baselines import bm25_library
 from model_store.cwub import units
 
 _SHORTEST_PLURAL = 4  # "gas" and "bus" are none
-_STRIDE = 16  # of the scores that suggest a threshold
 
 
 def terms(text: str) -> list[str]:
@@ -46,28 +46,7 @@ class TitleIndex:
         if not known or depth < 1:
             return np.empty(0, dtype=np.int64)
         scores = self._index.get_scores_from_ids(known)
-        found = _candidates(scores, depth)
-        if len(found) > depth:
-            place = len(found) - depth
-            least = np.partition(scores[found], place)[place]
-            found = found[scores[found] >= least]
-        order = np.lexsort((found, -scores[found]))
-        return found[order[:depth]].astype(np.int64)
-
-
-def _candidates(scores: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
-    """Positions of the `depth` best scores above 0 and of few others, ascending.
-
-    A threshold that every 16th score suggests spares looking closely at the rest; where fewer than
-    `depth` reach it, it was too high, and all scores above 0 are taken.
-    """
-    sample = scores[::_STRIDE]
-    place = len(sample) - 1 - 4 * depth // _STRIDE
-    if place > 0:
-        least = np.partition(sample, place)[place]
-        if least > 0 and np.count_nonzero(found := scores >= least) >= depth:
-            return np.flatnonzero(found)
-    return np.flatnonzero(scores > 0)
+        return best_of(scores, depth)
 
 
 def spread(count: int, wanted: int, draw: np.random.Generator) -> NDArray[np.int64]:
